@@ -1,0 +1,136 @@
+"""`reward-distiller`: the commands. Errors of ours end in one message and their exit code, never in a traceback."""
+
+from __future__ import annotations
+
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reward_distiller import __version__
+from reward_distiller.cli import score as scoring
+from reward_distiller.config import Config, load_config
+from reward_distiller.console import say
+from reward_distiller.errors import RewardDistillerError
+from reward_distiller.recipes import demo as demo_recipe
+from reward_distiller.recipes import reward_model as recipe
+from reward_distiller.recipes.card import evaluation_section
+from reward_distiller.testbed.parts import TestbedParts
+
+app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[key.sub=value ...]", help="changes to the config")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="check everything and count the calls; make none")]
+
+
+def _parts(config: Config) -> TestbedParts:
+    return TestbedParts(config.testbed, config.seed)
+
+
+def _show_dry_run(config: Config) -> None:
+    inputs, estimates = recipe.dry_run(config, _parts(config))
+    typer.echo(inputs.balance.line())
+    typer.echo(f"{'step':<12}{'model':<28}{'calls at most':>14}{'in the ledger':>15}")
+    for row in estimates:
+        bought = "not known yet" if row.bought is None else str(row.bought)
+        typer.echo(f"{row.step:<12}{row.model[:27]:<28}{row.calls:>14}{bought:>15}")
+
+
+@app.command()
+def run(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
+    """Distil a reward model: construct pairs, train, evaluate.
+
+    Example: reward-distiller run configs/openai-teacher.yaml seed=1 training.epochs=2
+    """
+    settings = load_config(config, overrides or [])
+    if dry_run:
+        return _show_dry_run(settings)
+    results = recipe.run(settings, _parts(settings))
+    typer.echo(evaluation_section(results).strip())
+    typer.echo(f"reward model: {results['model']}")
+
+
+@app.command()
+def construct(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
+    """Only the first half: prompts (or labeled pairs) to scored preference pairs in OUTPUT/pairs.jsonl."""
+    settings = load_config(config, overrides or [])
+    if dry_run:
+        return _show_dry_run(settings)
+    with recipe.run_folder(settings) as folder:
+        pairs, _, _ = recipe.construct_into(folder, settings, _parts(settings))
+    typer.echo(f"{len(pairs)} pairs: {folder / 'pairs.jsonl'}")
+
+
+@app.command()
+def train(
+    pairs: Annotated[str, typer.Option(help="file with prompt, chosen, rejected and, for a margin, the two scores")],
+    student: Annotated[str, typer.Option(help="folder or Hub id of a causal LM; or testbed")],
+    output: Annotated[str, typer.Option(help="run folder")],
+    method: Annotated[str, typer.Option(help="bradley_terry or rm_distiller")] = "rm_distiller",
+    overrides: Overrides = None,
+) -> None:
+    """Only the second half, on your own pairs; nothing is asked of a teacher.
+
+    Example: reward-distiller train --pairs mine.parquet --student Qwen/Qwen2.5-3B-Instruct --output runs/mine
+    """
+    settings = recipe.training_config(pairs, student, output, method, overrides or [])
+    results = recipe.train_on_pairs(settings, _parts(settings))
+    typer.echo(evaluation_section(results).strip())
+    typer.echo(f"reward model: {results['model']}")
+
+
+@app.command()
+def score(
+    model: Annotated[str, typer.Argument(help="folder or Hub id of a reward model, ours or not")],
+    input: Annotated[str, typer.Option(help='rows {"prompt": text or messages, "responses": [text, ...]}')],
+    output: Annotated[str, typer.Option(help="the same rows with rewards added")],
+    max_length: Annotated[int | None, typer.Option(help="tokens; longer responses are an error")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...")] = None,
+    chat_template: Annotated[str | None, typer.Option(help="file, for checkpoints that carry none")] = None,
+    trust_remote_code: Annotated[bool, typer.Option(help="run code that comes with the model")] = False,
+) -> None:
+    """Add `rewards` to rows of prompts and responses."""
+    count = scoring.score_file(model, input, output, max_length, device, chat_template, trust_remote_code)
+    typer.echo(f"{count} rows: {output}")
+
+
+@app.command()
+def demo(
+    seed: Annotated[int, typer.Option(help="decides prompts, draws and training order")] = 0,
+    output: Annotated[str, typer.Option(help="run folder")] = "runs/demo",
+    overrides: Overrides = None,
+) -> None:
+    """Distil on the built-in testbed with Bradley-Terry and with RM-Distiller, and compare them."""
+    ledger = [f"output={output}", f"ledger={output}/ledger.sqlite", f"seed={seed}"]
+    with resources.as_file(resources.files("reward_distiller.testbed") / "demo.yaml") as path:
+        settings = load_config(path, [*ledger, *(overrides or [])])
+    typer.echo(demo_recipe.demo(settings, _parts(settings), Path(settings.output)))
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def main(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
+    """Turn a generative LLM into a reward model, and prove how good it is."""
+
+
+def entry() -> None:
+    try:
+        app()
+    except RewardDistillerError as error:
+        say(f"error: {error}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        say("interrupted; run the same command again to go on")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,289 @@
+"""The one YAML schema. Every field says what it means; unknown keys and wrong types are errors.
+
+Knows names and numbers only: whether a model loads or an endpoint answers is found out by who uses it.
+Keys never stand here, only the names of the environment variables that hold them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from reward_distiller.errors import ConfigError
+
+
+def fill_data_folder(path: str) -> str:
+    """A path with $REWARD_DISTILLER_DATA (default ../shared/data) filled in."""
+    return path.replace("$REWARD_DISTILLER_DATA", os.environ.get("REWARD_DISTILLER_DATA", "../shared/data"))
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Sampling(Section):
+    """Sampling parameters as sent. None is not sent: the server's default holds."""
+
+    temperature: float = Field(0.0, ge=0, le=2)
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int | None = Field(None, ge=-1, description="vLLM, SGLang; not part of OpenAI's own API")
+    min_p: float | None = Field(None, ge=0, le=1, description="vLLM, SGLang; not part of OpenAI's own API")
+    max_tokens: int = Field(1024, ge=1)
+
+
+class Price(Section):
+    """Money per million tokens, for the cost shown in reports."""
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+
+
+class ChatModel(Section):
+    """A chat endpoint: any OpenAI-compatible server, or `base_url: testbed` for the scripted models in process."""
+
+    model: str = Field(min_length=1, description="the model's name as the server knows it")
+    base_url: str = Field("https://api.openai.com/v1", description="up to and without /chat/completions; or testbed")
+    api_key_env: str | None = Field(None, description="environment variable that holds the key; none is sent if unset")
+    headers: dict[str, str] = Field({}, description="extra headers as they are; never put a secret here")
+    headers_env: dict[str, str] = Field({}, description="extra headers: name -> environment variable with the value")
+    proxy: str | None = None
+    sampling: Sampling = Sampling()
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    chat_template_kwargs: dict[str, Any] = Field({}, description="for example enable_thinking: false")
+    extra_body: dict[str, Any] = Field({}, description="further fields of the request's body")
+    concurrency: int = Field(16, ge=1, le=4096)
+    timeout: float = Field(300.0, gt=0, description="seconds for one request")
+    retries: int = Field(6, ge=0, description="further attempts after 408, 409, 429, 5xx and broken connections")
+    max_asks: int = Field(3, ge=1, description="samples bought in all when an answer cannot be parsed")
+    price: Price | None = None
+
+    @property
+    def is_testbed(self) -> bool:
+        return self.base_url == "testbed"
+
+
+class TestbedData(Section):
+    """Prompts or pairs of the testbed's own world."""
+
+    split: Literal["train", "test"] = "train"
+    count: int = Field(ge=1)
+
+
+class DataSource(Section):
+    """Rows from a local file (`path`), a Hub data set (`hub`) or the testbed (`testbed`): name exactly one."""
+
+    path: str | None = Field(None, description=".jsonl, .json or .parquet; $REWARD_DISTILLER_DATA is filled in")
+    hub: str | None = Field(None, description="data set id; needs the extra `hub`")
+    subset: str | None = None
+    split: str = "train"
+    testbed: TestbedData | None = None
+    columns: dict[str, str] = Field({}, description="our field -> their column; dots reach into objects")
+    limit: int | None = Field(None, ge=1, description="the first so many rows")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataSource:
+        if sum(x is not None for x in (self.path, self.hub, self.testbed)) != 1:
+            raise ValueError("name exactly one of path, hub and testbed")
+        return self
+
+    @property
+    def file(self) -> Path:
+        """`path` with $REWARD_DISTILLER_DATA (default ../shared/data) filled in."""
+        return Path(fill_data_folder(self.path or ""))
+
+
+class Annotation(Section):
+    """How pairs are made and judged (paper, section 3.1)."""
+
+    templates: str | None = Field(None, description="folder whose .jinja files replace the packaged prompts")
+    allowed_failures: float = Field(0.0, ge=0, le=1, description="share of a step's calls that may fail for good")
+
+
+class RMDistiller(Section):
+    """The method's own parts and weights (paper, sections 3.2 to 3.4)."""
+
+    refine: bool = Field(True, description="Contrastive Refinement")
+    scoring: Literal["self_calibrated", "pairwise"] = "self_calibrated"
+    tau_e: int = Field(0, ge=0, description="refined pairs need an edit distance above this (characters)")
+    tau_s: float = Field(3.0, ge=0, description="refined pairs need a margin above this (points)")
+    alpha: float = Field(0.2, ge=0, le=1, description="weight of the NLL of teacher responses")
+    beta: float = Field(0.2, ge=0, le=1, description="weight of KL(teacher || student) on teacher responses")
+    kl_teacher: str | None = Field(None, description="folder or Hub id of a local LM of the student's vocabulary")
+
+    @model_validator(mode="after")
+    def _weights(self) -> RMDistiller:
+        if self.alpha + self.beta >= 1:
+            raise ValueError("alpha + beta must stay below 1: the margin loss weighs 1 - alpha - beta")
+        if self.beta > 0 and self.kl_teacher is None:
+            raise ValueError("beta > 0 needs kl_teacher, a local LM of the student's vocabulary; else set beta: 0")
+        return self
+
+
+class Scratch(Section):
+    """A tiny Qwen2 student with random weights, for machines where nothing can be downloaded."""
+
+    tokenizer: str = Field(description="folder with a tokenizer's files; $REWARD_DISTILLER_DATA is filled in")
+    hidden: int = Field(64, ge=8)
+    layers: int = Field(2, ge=1)
+    heads: int = Field(4, ge=1)
+
+
+class Student(Section):
+    model: str | None = Field(None, description="folder or Hub id of a causal LM; or `testbed`")
+    revision: str | None = None
+    trust_remote_code: bool = Field(False, description="run code that comes with the model; off unless you say so")
+    chat_template: str | None = Field(None, description="file with a Jinja template, for models that have none")
+    from_scratch: Scratch | None = None
+
+    @model_validator(mode="after")
+    def _one_student(self) -> Student:
+        if (self.model is None) == (self.from_scratch is None):
+            raise ValueError("name exactly one of model and from_scratch")
+        return self
+
+
+class Training(Section):
+    """Table 8 of the paper where it speaks of it."""
+
+    epochs: int = Field(1, ge=1)
+    pairs_per_step: int = Field(16, ge=1, description="pairs in an optimizer step")
+    learning_rate: float = Field(1e-5, gt=0)
+    warmup_ratio: float = Field(0.03, ge=0, le=1)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    max_length: int = Field(1024, ge=8, description="tokens of prompt and response; longer ones are dropped, counted")
+    tokens_per_batch: int = Field(16384, ge=8, description="slots (padding included) computed at once")
+    center: float = Field(0.01, ge=0, description="weight of the squared sum of a pair's rewards; fixes the offset")
+    threads: int | None = Field(None, ge=1, description="CPU threads; the same number gives the same bits")
+    device: str | None = Field(None, description="cpu, cuda, cuda:1, mps; found out if unset")
+
+
+class Evaluation(Section):
+    held_out: float = Field(0.0, ge=0, lt=1, description="share of prompts kept out of training to test on")
+    testbed_prompts: int = Field(0, ge=0, description="prompts in the testbed's easy / normal / hard sets")
+
+
+class World(Section):
+    """The testbed's miniature world; read only where something above says `testbed`."""
+
+    seed: int = 0
+    style_bias: float = Field(1.0, ge=0, le=1, description="how far style goes with skill in the candidates")
+    verbosity_bias: float = Field(0.8, description="points the teacher adds for a long response")
+    position_bias: float = Field(0.3, description="points the teacher adds for the response it sees first")
+    noise: float = Field(0.8, ge=0, description="standard deviation of the teacher's noise, in points")
+    garble: float = Field(0.005, ge=0, le=1, description="share of the teacher's answers that keep no format")
+    cache: str = Field("runs/testbed", description="folder of the models pretrained for the testbed")
+    pretrain_steps: int = Field(1000, ge=1, description="optimizer steps of the student's pretraining")
+    pretrain_threads: int = Field(2, ge=1, description="CPU threads of the pretraining")
+
+
+class Config(Section):
+    """One run of recipe `reward_model`."""
+
+    recipe: Literal["reward_model"] = "reward_model"
+    method: str = "rm_distiller"
+    seed: int = 0
+    output: str = Field(min_length=1, description="run folder")
+    ledger: str | None = Field(None, description="SQLite file of all calls; default: ledger.sqlite in the run folder")
+    scenario: Literal["unlabeled", "labeled"] = "unlabeled"
+    prompts: DataSource | None = Field(None, description="unlabeled scenario: rows with `prompt`")
+    pairs: DataSource | None = Field(None, description="labeled scenario: rows with `prompt`, `chosen`, `rejected`")
+    candidates: list[ChatModel] = []
+    teacher: ChatModel | None = Field(None, description="unset: recorded; scores and responses are read from the rows")
+    annotation: Annotation = Annotation()
+    rm_distiller: RMDistiller = RMDistiller(beta=0.0)
+    student: Student
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    testbed: World = World()
+
+    @model_validator(mode="after")
+    def _whole(self) -> Config:
+        if self.scenario == "unlabeled":
+            if self.prompts is None or self.pairs is not None:
+                raise ValueError("scenario unlabeled takes `prompts`, not `pairs`")
+            if len(self.candidates) < 2:
+                raise ValueError("scenario unlabeled needs at least two `candidates` to draw two responses from")
+            if self.teacher is None:
+                raise ValueError("scenario unlabeled needs a `teacher`")
+        elif self.pairs is None or self.prompts is not None or self.candidates:
+            raise ValueError("scenario labeled takes `pairs`, and neither `prompts` nor `candidates`")
+        return self
+
+    @property
+    def ledger_path(self) -> Path:
+        return Path(self.ledger) if self.ledger else Path(self.output) / "ledger.sqlite"
+
+
+def load_config(path: str | Path, overrides: list[str] = ()) -> Config:  # type: ignore[assignment]
+    """Read a YAML file, apply `key.sub=value` overrides (values are YAML) and validate.
+
+    Raises ConfigError with the file, the dotted key, the problem and the mend.
+    """
+    path = Path(path)
+    try:
+        data = yaml.safe_load(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path}: there is no such config file. Start from one in configs/") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: cannot be read as YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: a config is a mapping of keys to values, not {type(data).__name__}")
+    for override in overrides:
+        apply_override(data, override)
+    return parse_config(data, where=str(path))
+
+
+def parse_config(data: dict[str, Any], where: str = "config") -> Config:
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, e['loc'])) or 'config'}: {_explain(e)}" for e in error.errors()]
+        raise ConfigError(f"{where}: " + "\n".join(lines)) from error
+
+
+def _explain(error: Any) -> str:
+    if error["type"] == "extra_forbidden":
+        return "unknown key. Mend the name, or remove it; the README's config table lists them"
+    got = repr(error.get("input"))
+    return f"{error['msg']} (got {got[:80]}{'...' if len(got) > 80 else ''})"
+
+
+def apply_override(data: dict[str, Any], override: str) -> None:
+    """Set one `key.sub=value` in place; lists take an index."""
+    key, equals, text = override.partition("=")
+    parts = key.split(".")
+    if not equals or not all(parts):
+        raise ConfigError(f"override {override!r}: write it as key.sub=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {override!r}: the value is not YAML: {error}") from error
+    if isinstance(value, str):  # YAML 1.1 reads 1e-5 as text, which nobody means
+        with contextlib.suppress(ValueError):
+            value = float(text) if any(c.isdigit() for c in text) else value
+    node: Any = data
+    for part in parts[:-1]:
+        node = _child(node, part, override)
+    if isinstance(node, list):
+        _child(node, parts[-1], override)
+        node[int(parts[-1])] = value
+    else:
+        node[parts[-1]] = value
+
+
+def _child(node: Any, part: str, override: str) -> Any:
+    if isinstance(node, list):
+        if not part.isdigit() or int(part) >= len(node):
+            raise ConfigError(f"override {override!r}: the list has items 0 to {len(node) - 1}, not {part!r}")
+        return node[int(part)]
+    if node.get(part) is None:
+        node[part] = {}
+    if not isinstance(node[part], dict | list):
+        raise ConfigError(f"override {override!r}: {part!r} is a value, not a section")
+    return node[part]

@@ -1,0 +1,70 @@
+"""The balance of a step: in = kept + tied + disagreed + filtered + dropped + quarantined + failed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from reward_distiller.teacher.engine import Failed, Quarantined
+
+Fate = Literal["kept", "tied", "disagreed", "filtered", "dropped", "quarantined", "failed"]
+FATES: tuple[Fate, ...] = ("kept", "tied", "disagreed", "filtered", "dropped", "quarantined", "failed")
+EXAMPLES = 3  # record ids named for each reason
+
+
+@dataclass
+class Balance:
+    """Counts of what became of `total` records, with reasons. `quarantine` holds raw answers to look at."""
+
+    step: str
+    unit: str
+    total: int
+    counts: Counter[Fate] = field(default_factory=Counter)
+    reasons: dict[str, Counter[str]] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+    quarantine: list[dict[str, Any]] = field(default_factory=list)
+
+    def keep(self) -> None:
+        self.counts["kept"] += 1
+
+    def lose(self, fate: Fate, reason: str, record: str) -> None:
+        self.counts[fate] += 1
+        self.reasons.setdefault(fate, Counter())[reason] += 1
+        examples = self.examples.setdefault(f"{fate}: {reason}", [])
+        if len(examples) < EXAMPLES:
+            examples.append(record)
+
+    def lose_to(self, outcome: Quarantined | Failed, record: str, model: str) -> None:
+        """Count an outcome that brought no value."""
+        if isinstance(outcome, Failed):
+            self.lose("failed", outcome.reason, record)
+            return
+        self.lose("quarantined", outcome.reason, record)
+        self.quarantine.append(
+            {"step": self.step, "record": record, "model": model, "reason": outcome.reason, "answers": outcome.texts}
+        )
+
+    @property
+    def kept(self) -> int:
+        return self.counts["kept"]
+
+    def check(self) -> Balance:
+        """Raise where the balance does not add up: a step lost or invented records."""
+        if sum(self.counts.values()) != self.total:
+            raise AssertionError(f"step {self.step}: {self.total} in, but {dict(self.counts)} out")
+        return self
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "unit": self.unit,
+            "in": self.total,
+            **{fate: self.counts[fate] for fate in FATES},
+            "reasons": {fate: dict(sorted(c.items())) for fate, c in sorted(self.reasons.items())},
+            "examples": dict(sorted(self.examples.items())),
+        }
+
+    def line(self) -> str:
+        parts = [f"{fate} {self.counts[fate]}" for fate in FATES if self.counts[fate] or fate == "kept"]
+        return f"{self.step}: in {self.total} {self.unit} = {' + '.join(parts)}"

@@ -1,0 +1,210 @@
+"""Prompts and labeled or scored pairs from files, the Hub or rows at hand.
+
+A row that cannot be what it should be (wrong type, missing field) is an error that names file, row,
+field and mend. A row that is well-formed but useless (empty text, two equal responses, a duplicate) is
+dropped and counted. Both are known before anything is paid for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pydantic import ValidationError
+
+from reward_distiller.config import DataSource
+from reward_distiller.construct.balance import Balance
+from reward_distiller.errors import ConfigError, DataError, MissingExtra
+from reward_distiller.files import Row, read_rows
+from reward_distiller.records import Message, Pair, Prompt
+
+Rows = Iterable[tuple[int, Row]]
+
+
+class Fields:
+    """One row's values under our names, with errors that say where they stand."""
+
+    def __init__(self, where: str, number: int, row: Row, columns: dict[str, str]):
+        self.where, self.number, self.row, self.columns = where, number, row, columns
+
+    def get(self, name: str) -> Any:
+        """The value of a field, or None where the row has none; dots in a column reach into objects."""
+        value: Any = self.row
+        for part in self.columns.get(name, name).split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        return value
+
+    def require(self, name: str) -> Any:
+        value = self.get(name)
+        if value is None:
+            raise self.wrong(name, "missing", f"Add it, or map it: columns.{name}=THEIR_COLUMN")
+        return value
+
+    def wrong(self, name: str, problem: str, mend: str) -> DataError:
+        return DataError(self.where, problem, row=self.number, field=self.columns.get(name, name), mend=mend)
+
+    def prompt(self) -> Prompt:
+        value = self.require("prompt")
+        if isinstance(value, str):
+            messages: list[Any] = [{"role": "user", "content": value}]
+        elif isinstance(value, list) and value:
+            messages = [_known_roles(m) for m in value]
+        else:
+            raise self.wrong(
+                "prompt", f"{_kind(value)}, not text or a list of messages", 'Write "..." or [{role, content}]'
+            )
+        system = self.get("system")
+        if isinstance(system, str) and system.strip() and _first_role(messages) != "system":
+            messages = [{"role": "system", "content": system}, *messages]
+        try:
+            turns = tuple(Message.model_validate(m) for m in messages)
+        except ValidationError as error:
+            at = ".".join(map(str, error.errors()[0]["loc"]))
+            raise self.wrong(
+                "prompt", f"not a message: {at} {error.errors()[0]['msg']}", "Write {role: user, content: text}"
+            ) from error
+        if turns[-1].role != "user":
+            raise self.wrong("prompt", f"ends with a turn of {turns[-1].role!r}", "End it with the user's turn")
+        self._clean("prompt", "".join(m.content for m in turns))
+        return Prompt.of(turns)
+
+    def response(self, name: str) -> str:
+        """Text, or a conversation whose last message is the assistant's (TRL's conversational format)."""
+        value = self.require(name)
+        if isinstance(value, list) and value and isinstance(value[-1], dict):
+            value = _known_roles(value[-1]).get("content")
+        if not isinstance(value, str):
+            raise self.wrong(
+                name, f"{_kind(value)}, not text", 'Write "..." or [{"role": "assistant", "content": "..."}]'
+            )
+        return self._clean(name, value)
+
+    def score(self, name: str) -> float | None:
+        value = self.get(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e6:
+            raise self.wrong(name, f"{value!r:.60} is not a score", "Write a finite number")
+        return float(value)
+
+    def text(self, name: str) -> str | None:
+        value = self.get(name)
+        if value is not None and not isinstance(value, str):
+            raise self.wrong(name, f"{_kind(value)}, not text", "Write text, or leave it out")
+        return self._clean(name, value) if value else None
+
+    def _clean(self, name: str, text: str) -> str:
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise self.wrong(name, f"holds half a character ({error.reason})", "Save it as valid Unicode") from error
+        return text
+
+
+def rows_of(source: DataSource, testbed_rows: Rows | None = None) -> tuple[str, Iterator[tuple[int, Row]]]:
+    """The name of a source and its rows. Rows of the testbed are handed in."""
+    if source.testbed is not None:
+        if testbed_rows is None:
+            raise ConfigError("the testbed's data is only there when the command line hands it in")
+        name, rows = "testbed", iter(testbed_rows)
+    elif source.hub is not None:
+        name, rows = source.hub, _hub_rows(source)
+    else:
+        name, rows = str(source.file), read_rows(source.file)
+    if source.limit is None:
+        return name, rows
+    return name, (row for row, _ in zip(rows, range(source.limit), strict=False))
+
+
+def _hub_rows(source: DataSource) -> Iterator[tuple[int, Row]]:
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtra("datasets", "hub") from error
+    try:
+        data = datasets.load_dataset(source.hub, source.subset, split=source.split)
+    except (OSError, ValueError, ConnectionError) as error:
+        raise DataError(
+            source.hub or "", f"cannot be loaded from the Hub ({error})", mend="Check id and split"
+        ) from error
+    yield from enumerate(data, 1)
+
+
+def load_prompts(where: str, rows: Rows, columns: dict[str, str]) -> tuple[list[Prompt], Balance]:
+    """Distinct prompts in the order of the file."""
+    seen: dict[str, Prompt] = {}
+    balance = Balance("load prompts", "rows", 0)
+    for number, row in rows:
+        balance.total += 1
+        prompt = Fields(where, number, row, columns).prompt()
+        if not prompt.messages[-1].content.strip():
+            balance.lose("dropped", "empty prompt", f"row {number}")
+        elif prompt.id in seen:
+            balance.lose("dropped", "duplicate prompt", f"row {number}")
+        else:
+            seen[prompt.id] = prompt
+            balance.keep()
+    return list(seen.values()), balance.check()
+
+
+def load_pairs(where: str, rows: Rows, columns: dict[str, str], *, scored: bool) -> tuple[list[Pair], Balance]:
+    """Distinct labeled pairs in the order of the file.
+
+    With `scored`, a row must have `chosen_score` and `rejected_score` (the recorded teacher's).
+    """
+    seen: dict[str, Pair] = {}
+    balance = Balance("load pairs", "rows", 0)
+    for number, row in rows:
+        balance.total += 1
+        fields = Fields(where, number, row, columns)
+        pair = _pair(fields, scored)
+        if not pair.prompt.messages[-1].content.strip():
+            balance.lose("dropped", "empty prompt", f"row {number}")
+        elif not pair.chosen.strip() or not pair.rejected.strip():
+            balance.lose("dropped", "empty response", f"row {number}")
+        elif pair.chosen == pair.rejected:
+            balance.lose("dropped", "equal responses", f"row {number}")
+        elif pair.id in seen:
+            balance.lose("dropped", "duplicate pair", f"row {number}")
+        else:
+            seen[pair.id] = pair
+            balance.keep()
+    return list(seen.values()), balance.check()
+
+
+def _pair(fields: Fields, scored: bool) -> Pair:
+    scores = {name: fields.score(name) for name in ("chosen_score", "rejected_score")}
+    for name, value in scores.items():
+        if scored and value is None:
+            mend = f"Add the teacher's score, map it with columns.{name}=THEIR_COLUMN, or name a teacher"
+            raise fields.wrong(name, "missing", mend)
+    source = fields.get("source")
+    provenance = fields.get("provenance")
+    models = {name: fields.text(name) for name in ("chosen_model", "rejected_model")}
+    return Pair.of(
+        fields.prompt(),
+        fields.response("chosen"),
+        fields.response("rejected"),
+        source if source in ("sampled", "refined") else "labeled",
+        **scores,
+        teacher_response=fields.text("teacher_response"),
+        provenance={**(provenance if isinstance(provenance, dict) else {}), **{k: v for k, v in models.items() if v}},
+    )
+
+
+def _known_roles(message: Any) -> Any:
+    """Messages in ShareGPT's layout ({from: human|gpt|system, value: text}) as {role, content}; others as they are."""
+    if not isinstance(message, dict):
+        return message
+    roles = {"human": "user", "gpt": "assistant"}
+    if "from" in message and "value" in message:
+        return {"role": roles.get(message["from"], message["from"]), "content": message["value"]}
+    return {k: v for k, v in message.items() if k in ("role", "content")}
+
+
+def _first_role(messages: list[Any]) -> Any:
+    return messages[0].get("role") if isinstance(messages[0], dict) else None
+
+
+def _kind(value: Any) -> str:
+    return {"list": "a list", "dict": "an object", "NoneType": "nothing"}.get(type(value).__name__, f"{value!r:.40}")

@@ -1,0 +1,143 @@
+"""The steps in their order, for both scenarios: D_final = D_sample ∪ D_refine (paper, figure 2 and appendix A.1)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from reward_distiller.config import ChatModel
+from reward_distiller.construct.annotate import agree, annotate, label_questions
+from reward_distiller.construct.balance import Balance
+from reward_distiller.construct.candidates import candidate_questions, collect_candidates, draw_two
+from reward_distiller.construct.filter import filter_edits, filter_margins
+from reward_distiller.construct.reference import add_references
+from reward_distiller.construct.refine import refine
+from reward_distiller.construct.score import score_pairwise, score_self_calibrated
+from reward_distiller.errors import CallsFailed, ConfigError
+from reward_distiller.records import Pair, Prompt
+from reward_distiller.teacher.engine import Engine
+from reward_distiller.teacher.prompts import Templates
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """How refined pairs are made: the scoring of section 3.3 or of the ablation B.1, and the thresholds of eq. 3."""
+
+    scoring: Literal["self_calibrated", "pairwise"]
+    tau_e: int
+    tau_s: float
+
+
+@dataclass(frozen=True)
+class ConstructionPlan:
+    """What a method wants beyond annotated pairs."""
+
+    references: bool = False
+    refinement: Refinement | None = None
+
+
+class Construction:
+    """One run of the steps. `balances` grows as they finish; the teacher is None where scores are recorded."""
+
+    def __init__(
+        self, engine: Engine, teacher: ChatModel | None, templates: Templates, seed: int, allowed_failures: float = 0.0
+    ):
+        self.engine, self.teacher, self.templates, self.seed = engine, teacher, templates, seed
+        self.allowed_failures = allowed_failures
+        self.balances: list[Balance] = []
+
+    def unlabeled(
+        self, prompts: Sequence[Prompt], candidates: Sequence[ChatModel], plan: ConstructionPlan
+    ) -> list[Pair]:
+        assert self.teacher is not None
+        pool = self._note(*collect_candidates(prompts, candidates, self.engine))
+        drawn = self._note(*draw_two(prompts, pool, self.seed))
+        sampled = self._note(*annotate(drawn, self.teacher, self.templates, self.engine))
+        return self._complete(sampled, plan)
+
+    def labeled(self, labeled: Sequence[Pair], plan: ConstructionPlan) -> list[Pair]:
+        kept = self._note(*agree(labeled, self.teacher, self.templates, self.engine, self.seed))
+        return self._complete(kept, plan)
+
+    def _complete(self, pairs: list[Pair], plan: ConstructionPlan) -> list[Pair]:
+        """References, refinement, scores and filters; the result is ordered by prompt, sampled before refined."""
+        if self.teacher is None:
+            if plan.refinement:
+                raise ConfigError("refinement needs a `teacher`; with recorded scores set rm_distiller.refine=false")
+            return pairs
+        if plan.references or plan.refinement:
+            pairs = self._note(*add_references(pairs, self.teacher, self.engine))
+        if plan.refinement is None:
+            return pairs
+        refined = self._note(*refine(pairs, self.teacher, self.templates, self.engine))
+        refined = self._note(*filter_edits(refined, plan.refinement.tau_e))
+        if plan.refinement.scoring == "self_calibrated":
+            scored = self._note(*score_self_calibrated(refined, self.teacher, self.templates, self.engine))
+        else:
+            scored = self._note(*score_pairwise(refined, self.teacher, self.templates, self.engine, self.seed))
+        strong = self._note(*filter_margins(scored, plan.refinement.tau_s))
+        of_pair: dict[str, Pair] = {str(p.provenance["refined_from"]): p for p in strong}
+        return [q for p in pairs for q in (p, of_pair.get(p.id)) if q is not None]
+
+    def _note(self, result: R, balance: Balance) -> R:
+        self.balances.append(balance)
+        failed = balance.counts["failed"]
+        if failed > self.allowed_failures * balance.total:
+            reasons = "; ".join(f"{n} x {r}" for r, n in balance.reasons["failed"].most_common(3))
+            raise CallsFailed(
+                f"step {balance.step}: {failed} of {balance.total} calls failed ({reasons}). Run the same command "
+                "again to ask only these, or allow it: annotation.allowed_failures=SHARE"
+            )
+        return result
+
+
+@dataclass(frozen=True)
+class StepEstimate:
+    """Calls of one step: `calls` at most, of which `bought` stand in the ledger already (None: not known yet)."""
+
+    step: str
+    model: str
+    calls: int
+    bought: int | None
+
+
+def estimate(
+    engine: Engine | None,
+    prompts: Sequence[Prompt],
+    labeled: Sequence[Pair],
+    candidates: Sequence[ChatModel],
+    teacher: ChatModel | None,
+    templates: Templates,
+    plan: ConstructionPlan,
+    seed: int,
+) -> list[StepEstimate]:
+    """An upper bound of the calls of each step; without re-asking of unusable answers. Makes no call."""
+    rows = []
+    for model in candidates:
+        left = engine.missing(model, candidate_questions(prompts)) if engine else len(prompts)
+        rows.append(StepEstimate("candidates", model.model, len(prompts), len(prompts) - left))
+    if teacher is None:
+        return rows
+    if labeled:
+        left = engine.missing(teacher, label_questions(labeled, templates, seed)) if engine else len(labeled)
+        rows.append(StepEstimate("annotate", teacher.model, len(labeled), len(labeled) - left))
+    else:
+        rows.append(StepEstimate("annotate", teacher.model, len(prompts), None))
+    subjects = prompts or list({p.prompt.id: p.prompt for p in labeled if p.teacher_response is None}.values())
+    if plan.references or plan.refinement:
+        left = engine.missing(teacher, candidate_questions(subjects)) if engine else len(subjects)
+        rows.append(StepEstimate("reference", teacher.model, len(subjects), len(subjects) - left))
+    if plan.refinement:
+        count = len(labeled) or len(prompts)
+        rows += [StepEstimate(step, teacher.model, count, None) for step in ("refine", "score")]
+    return rows
+
+
+def split_prompts(pairs: Sequence[Pair], share: float, seed: int) -> tuple[list[Pair], list[Pair]]:
+    """(training pairs, held-out pairs): a prompt is on one side only; the side depends on prompt and seed alone."""
+    held_out = {p.prompt.id: random.Random(f"split:{seed}:{p.prompt.id}").random() < share for p in pairs}
+    return [p for p in pairs if not held_out[p.prompt.id]], [p for p in pairs if held_out[p.prompt.id]]

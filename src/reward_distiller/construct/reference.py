@@ -1,0 +1,31 @@
+"""The teacher's own response y_T to each prompt: what refinement and regularization stand on (paper, 3.2 and 3.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reward_distiller.config import ChatModel
+from reward_distiller.construct.balance import Balance
+from reward_distiller.construct.candidates import candidate_questions
+from reward_distiller.records import Pair, Prompt
+from reward_distiller.teacher.engine import Answer, Engine
+
+
+def add_references(pairs: Sequence[Pair], teacher: ChatModel, engine: Engine) -> tuple[list[Pair], Balance]:
+    """Ask for a response to each prompt that has a pair without one. A pair stays when none comes."""
+    prompts: dict[str, Prompt] = {p.prompt.id: p.prompt for p in pairs if p.teacher_response is None}
+    outcomes = engine.ask(teacher, "reference", candidate_questions(list(prompts.values())))
+    balance = Balance("reference", "prompts", len(prompts))
+    found = {}
+    for identity in prompts:
+        outcome = outcomes[identity]
+        if isinstance(outcome, Answer):
+            found[identity] = outcome.value
+            balance.keep()
+        else:
+            balance.lose_to(outcome, identity, teacher.model)
+    completed = [
+        p if p.teacher_response is not None else p.model_copy(update={"teacher_response": found.get(p.prompt.id)})
+        for p in pairs
+    ]
+    return completed, balance.check()

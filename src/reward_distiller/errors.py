@@ -1,0 +1,78 @@
+"""Every error that this package raises on purpose.
+
+Three things can go wrong, and each is handled in its own way:
+
+- *The user's input is wrong* (config, file, model). A `RewardDistillerError` says where, what and the
+  mend; the command ends with the class's exit code and nothing half-written.
+- *One call's answer is unusable*. That is data, not an error: it is quarantined and counted
+  (`teacher.engine`), and no exception leaves the engine.
+- *Calls can no longer be made* (bad key, server gone, ledger locked or disk full). The command stops;
+  what was answered stays in the ledger, so running it again goes on from there.
+
+A new error is a subclass here with its own exit code; messages end with what to do next.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class RewardDistillerError(Exception):
+    """Base of all of them. `exit_code` is what the command line ends with."""
+
+    exit_code = 1
+
+
+class ConfigError(RewardDistillerError):
+    """A config file or an override that cannot be right: unknown key, wrong type, missing part."""
+
+    exit_code = 2
+
+
+class DataError(RewardDistillerError):
+    """A file or a row that cannot be read as what it should be."""
+
+    exit_code = 3
+
+    def __init__(self, path: str | Path, problem: str, *, row: int | None = None, field: str | None = None, mend: str):
+        where = str(path) + (f", row {row}" if row is not None else "") + (f", field {field!r}" if field else "")
+        super().__init__(f"{where}: {problem}. {mend}")
+
+
+class EndpointError(RewardDistillerError):
+    """An endpoint that cannot be called at all: unreachable, unknown model, rejected key."""
+
+    exit_code = 4
+
+
+class CallsFailed(RewardDistillerError):
+    """More calls failed for good than the config allows; the ledger keeps all that succeeded."""
+
+    exit_code = 5
+
+
+class LedgerError(RewardDistillerError):
+    """The ledger cannot be opened or written: locked by another run, not a ledger, disk full."""
+
+    exit_code = 6
+
+
+class ModelError(RewardDistillerError):
+    """A checkpoint, tokenizer or chat template that cannot make a reward model."""
+
+    exit_code = 7
+
+
+class TrainingError(RewardDistillerError):
+    """Training cannot start or go on: no pairs left, loss not finite."""
+
+    exit_code = 8
+
+
+class MissingExtra(RewardDistillerError):
+    """An optional dependency is not installed."""
+
+    exit_code = 9
+
+    def __init__(self, package: str, extra: str):
+        super().__init__(f"this needs the package {package!r}: pip install 'reward-distiller[{extra}]'")

@@ -1,0 +1,155 @@
+"""Files that are there whole or not at all, rows in JSONL, JSON and Parquet, and a lock for a run folder.
+
+Knows no record types: a row is a dict with its number in the file (from 1).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gzip
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from reward_distiller.errors import DataError, LedgerError, RewardDistillerError
+
+Row = dict[str, Any]
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Replace a file in one step: write beside it, flush to disk, rename."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
+    """Write rows as Parquet where the name ends so, as JSONL otherwise."""
+    if Path(path).suffix == ".parquet":
+        sink = pa.BufferOutputStream()
+        pq.write_table(pa.Table.from_pylist(list(rows)), sink)
+        write_bytes(path, sink.getvalue().to_pybytes())
+    else:
+        write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+
+@contextlib.contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """A folder that appears under its name only when the block has filled it without an error."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield temporary
+        os.chmod(temporary, 0o755)
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def read_rows(path: str | Path) -> Iterator[tuple[int, Row]]:
+    """Rows of a .jsonl, .json (a list) or .parquet file, .gz allowed on the first two, with their numbers from 1.
+
+    Raises DataError for a file that is missing, empty, not UTF-8, not of its format, or that holds a row which is
+    not an object.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(path, "there is no such file", mend="Check the path; it is relative to where you run")
+    kind = (path.with_suffix("") if path.suffix == ".gz" else path).suffix
+    reader = {".jsonl": _jsonl, ".ndjson": _jsonl, ".json": _json, ".parquet": _parquet}.get(kind)
+    if reader is None:
+        raise DataError(path, f"the ending {kind!r} is none that is read", mend="Use .jsonl, .json or .parquet")
+    count = 0
+    for number, row in reader(path):
+        if not isinstance(row, dict):
+            raise DataError(
+                path, f"a {type(row).__name__}, not an object", row=number, mend='Write each row as {"field": value}'
+            )
+        count += 1
+        yield number, row
+    if not count:
+        raise DataError(path, "the file holds no row", mend="Check how it was written")
+
+
+def _text(path: Path) -> str:
+    try:
+        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        return data.decode("utf-8-sig")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise DataError(path, f"cannot be read as text ({error})", mend="Save it as UTF-8") from error
+
+
+def _jsonl(path: Path) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(_text(path).split("\n"), 1):
+        if line.strip():
+            yield number, _parse(path, line, number)
+
+
+def _json(path: Path) -> Iterator[tuple[int, Any]]:
+    rows = _parse(path, _text(path), None)
+    if not isinstance(rows, list):
+        raise DataError(path, "not a list of rows", mend="Write [{...}, {...}], or use .jsonl")
+    yield from enumerate(rows, 1)
+
+
+def _parse(path: Path, text: str, row: int | None) -> Any:
+    try:
+        return json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise DataError(path, f"not valid JSON ({error})", row=row, mend="Mend or remove it") from error
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
+    try:
+        table = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(path, f"not a Parquet file ({error})", mend="Check how it was written") from error
+    number = 0
+    for batch in table.iter_batches():
+        for row in batch.to_pylist():
+            number += 1
+            yield number, row
+
+
+@contextlib.contextmanager
+def locked(path: str | Path, error: type[RewardDistillerError] = LedgerError) -> Iterator[None]:
+    """Hold an exclusive lock; it ends with the process, however that ends."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as cause:
+            raise error(f"{path} is held by another run. Wait for it to end, or use another output") from cause
+        yield

@@ -1,0 +1,132 @@
+"""From a conversation to token ids: rendered once by the chat template, tokenised once, end kept explicitly.
+
+The reward is read at the last token of the rendered chat, so that token's index is carried along and
+never searched for. Knows no models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import transformers
+
+from reward_distiller.errors import ModelError
+
+Messages = Sequence[dict[str, str]]
+PAD = "<|reward_pad|>"  # added where no token of the tokenizer can serve as padding
+FROZEN_DATE = "26 Jul 2024"  # the date that Llama's own template falls back to
+PROBES = ("a", "Yes, 7!", "x\n")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids of a whole rendered chat, and where the last response's tokens stand in them."""
+
+    ids: tuple[int, ...]
+    response: range = range(0)  # supervised by generative regularization; its last one is the end token
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+class ChatFormat:
+    """A tokenizer with a chat template, checked for what breaks reward models silently."""
+
+    def __init__(self, tokenizer: Any, where: str):
+        self.tokenizer, self.where = tokenizer, where
+        if not tokenizer.chat_template:
+            raise ModelError(f"{where} has no chat template. Give one: student.chat_template=FILE")
+        if not tokenizer.is_fast:
+            raise ModelError(f"{where} has a slow tokenizer, which keeps no offsets. Convert it to a fast one")
+        tokenizer.chat_template = freeze_date(tokenizer.chat_template)
+        prompt = [{"role": "user", "content": "Hello"}]
+        try:
+            rendered = [self._render([*prompt, {"role": "assistant", "content": probe}]) for probe in PROBES]
+        except (jinja2.TemplateError, TypeError, ValueError) as error:
+            raise ModelError(f"the chat template of {where} cannot render a conversation: {error}") from error
+        if len(set(rendered)) != len(PROBES):
+            raise ModelError(f"the chat template of {where} leaves the response out. Use one for conversations")
+        self.suffix = _after(rendered[0], self._render([*prompt, {"role": "assistant", "content": "aa"}]))
+        self._ends = {self._tokenize(text)[-1] for text in rendered}
+
+    def pad_token_id(self) -> int:
+        """A padding token that no rendered chat ends in; added to the tokenizer where it has none.
+
+        A loaded checkpoint pools at the rightmost token that is not padding, so an end that looks like padding
+        would move the reward.
+        """
+        pad = self.tokenizer.pad_token_id
+        if pad is None or pad in self._ends or pad == self.tokenizer.eos_token_id:
+            self.tokenizer.add_special_tokens({"pad_token": PAD})
+        return int(self.tokenizer.pad_token_id)
+
+    def encode(self, messages: Messages, response: str, *, supervised: bool = False) -> Encoded:
+        """The whole chat; with `supervised`, also which tokens are the response's, its end token included."""
+        turns = [*messages, {"role": "assistant", "content": response}]
+        text = self._render(turns)
+        if not supervised:
+            return Encoded(tuple(self._tokenize(text)))
+        opening = self._render(list(messages), generate=True)
+        if not text.startswith(opening):
+            raise ModelError(f"{self.where}: the chat template renders a prompt differently once it has an answer")
+        tokens = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        start, stop = len(opening), len(text) - len(self.suffix)
+        inside = [i for i, (a, b) in enumerate(tokens["offset_mapping"]) if b > start and a < stop]
+        first = inside[0] if inside else len(tokens["input_ids"])
+        last = inside[-1] + 1 if inside else first
+        end = min(last + bool(self.suffix), len(tokens["input_ids"]))
+        return Encoded(tuple(tokens["input_ids"]), range(first, end))
+
+    def _render(self, messages: Messages, generate: bool = False) -> str:
+        return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generate))
+
+    def _tokenize(self, text: str) -> list[int]:
+        # The template has written the special tokens already: adding them here would make a second BOS.
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def freeze_date(template: str) -> str:
+    """A template that would put today's date into every chat gets a fixed one, so that rewards do not age."""
+    if "strftime_now" not in template or FROZEN_DATE + "{%- endmacro" in template:
+        return template
+    return "{%- macro strftime_now(format) -%}" + FROZEN_DATE + "{%- endmacro -%}" + template
+
+
+def load_tokenizer(path: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Any:
+    """A tokenizer from a folder or the Hub; a bare vocab.json with merges.txt is read as Qwen2's."""
+    folder = Path(path)
+    try:
+        if (folder / "vocab.json").is_file() and not (folder / "tokenizer_config.json").is_file():
+            tokenizer = transformers.Qwen2Tokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"))
+            tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+            return tokenizer
+        return transformers.AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"no tokenizer can be loaded from {path} ({_first_line(error)})") from error
+
+
+def read_template(path: str) -> str:
+    """A chat template from a Jinja file, or from the `chat_template` field of a JSON file."""
+    import json
+
+    try:
+        text = Path(path).read_text("utf-8")
+        return str(json.loads(text)["chat_template"]) if path.endswith(".json") else text
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"student.chat_template: {path} cannot be read ({error!r})") from error
+
+
+def _after(short: str, long: str) -> str:
+    """What follows the response in a rendered chat: the longest common ending of two that differ in it alone."""
+    count = 0
+    while count < len(short) and short[-1 - count] == long[-1 - count] and short[-1 - count] != "a":
+        count += 1
+    return short[len(short) - count :]
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

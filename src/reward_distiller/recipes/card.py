@@ -1,0 +1,59 @@
+"""The model card that is saved with a reward model. Evaluation figures join it once they are known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from reward_distiller.config import Config
+from reward_distiller.construct.balance import Balance
+
+
+def model_card(
+    config: Config, method: str, facts: dict[str, Any], balances: list[Balance], cost: list[dict[str, Any]]
+) -> str:
+    base = config.student.model or "from scratch"
+    header: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-classification"}
+    header["tags"] = ["reward-model", "reward-distiller"]
+    if config.student.model and config.student.model != "testbed" and "/" in config.student.model:
+        header["base_model"] = config.student.model
+    teacher = config.teacher.model if config.teacher else "recorded scores"
+    calls = sum(step["calls"] for step in cost)
+    tokens = [sum(step[kind] for step in cost) for kind in ("input_tokens", "output_tokens")]
+    money = [step["money"] for step in cost]
+    price = "unknown" if None in money else f"{sum(m for m in money if m is not None):.2f}"
+    sources = ", ".join(f"{count} {source}" for source, count in facts["pairs_by_source"].items())
+    lines = [
+        "---",
+        yaml.safe_dump(header, sort_keys=False).strip(),
+        "---",
+        "# Reward model",
+        "",
+        "Distilled with Reward Distiller. Load it with `AutoModelForSequenceClassification`; the reward is its one",
+        "logit, read at the last token of the conversation as the tokenizer's chat template renders it.",
+        "",
+        f"- **Method:** {method}",
+        f"- **Student:** {base}",
+        f"- **Teacher:** {teacher}. Some providers' terms restrict training on their models' outputs.",
+        f"- **Training pairs:** {facts['pairs']} ({sources}), {facts['steps']} optimizer steps, seed {config.seed}",
+        f"- **Rewards in training:** mean {facts['reward_mean']:.4f}, standard deviation {facts['reward_std']:.4f}",
+        f"- **Cost:** {calls} answers, {tokens[0]} input tokens, {tokens[1]} output tokens, money {price}",
+        "",
+        "## Data",
+        "",
+        *(f"- {balance.line()}" for balance in balances),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def evaluation_section(results: dict[str, Any]) -> str:
+    """The figures of a run as Markdown."""
+    lines = ["## Evaluation", ""]
+    for group, title in (("held_out", "held-out prompts"), ("testbed", "testbed")):
+        figures = {n: f for n, f in results.get(group, {}).items() if isinstance(f, dict)}
+        for name, figure in figures.items():
+            span = f"95% interval {figure['low']:.1f} to {figure['high']:.1f}, {figure['n']} prompts"
+            lines.append(f"- {title}, {name.replace('_', ' ')}: {figure['value']:.1f}% ({span})")
+    return "\n".join([*(lines if len(lines) > 2 else [*lines, "Not evaluated."]), ""])

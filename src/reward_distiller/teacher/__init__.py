@@ -1,0 +1,1 @@
+"""Calls to chat models: endpoints, the ledger, prompt templates, parsing of answers. Knows no torch."""

@@ -1,0 +1,148 @@
+"""One request to one chat endpoint in OpenAI's chat-completions format: what is sent, what can come back.
+
+A `Transport` sends a body and gives the raw response; `HttpTransport` speaks to any compatible server.
+Knows nothing of the ledger, of retries or of what the answer means.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import httpx
+
+from reward_distiller.config import ChatModel
+from reward_distiller.errors import ConfigError, EndpointError
+from reward_distiller.teacher.ledger import Stored
+
+Messages = Sequence[dict[str, str]]
+
+
+class Retry(Exception):
+    """This attempt brought nothing, another may: rate limit, overload, broken connection, time-out."""
+
+    def __init__(self, reason: str, after: float | None = None):
+        super().__init__(reason)
+        self.after = after
+
+
+class Refused(Exception):
+    """The server will not answer this request, however often it is sent (too long, bad parameter)."""
+
+
+class Transport(Protocol):
+    async def send(self, model: ChatModel, request: dict[str, Any]) -> bytes:
+        """Give the raw body of a successful response. Raises Retry, Refused or EndpointError."""
+
+    async def close(self) -> None: ...
+
+
+def build_request(model: ChatModel, messages: Messages, sample: int) -> dict[str, Any]:
+    """All that decides the answer, and nothing else: the ledger's key is the hash of this."""
+    sampling = {k: v for k, v in model.sampling.model_dump().items() if v is not None}
+    sampling[model.max_tokens_field] = sampling.pop("max_tokens")
+    request: dict[str, Any] = {"model": model.model, "messages": list(messages), **sampling, "sample": sample}
+    if model.chat_template_kwargs:
+        request["chat_template_kwargs"] = model.chat_template_kwargs
+    return {**request, **model.extra_body}
+
+
+def check_environment(model: ChatModel) -> None:
+    """Raise ConfigError where a key or header that the config names is not set, before any call is made."""
+    for name in filter(None, [model.api_key_env, *model.headers_env.values()]):
+        if not os.environ.get(name):
+            raise ConfigError(
+                f"model {model.model!r}: the environment variable {name} is not set. Set it, then run again"
+            )
+
+
+class HttpTransport:
+    """POST {base_url}/chat/completions."""
+
+    def __init__(self) -> None:
+        self._clients: dict[str | None, httpx.AsyncClient] = {}
+
+    async def send(self, model: ChatModel, request: dict[str, Any]) -> bytes:
+        body = {k: v for k, v in request.items() if k != "sample"}  # the index tells samples apart in the ledger only
+        headers = {**model.headers, **{name: os.environ[env] for name, env in model.headers_env.items()}}
+        if model.api_key_env:
+            headers["Authorization"] = f"Bearer {os.environ[model.api_key_env]}"
+        url = f"{model.base_url.rstrip('/')}/chat/completions"
+        try:
+            response = await self._client(model).post(url, json=body, headers=headers, timeout=model.timeout)
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise EndpointError(f"model {model.model!r}: base_url {model.base_url!r} is not a URL ({error})") from error
+        except httpx.HTTPError as error:
+            raise Retry(f"{type(error).__name__} at {model.base_url}: {error}") from error
+        return _accept(model, response)
+
+    def _client(self, model: ChatModel) -> httpx.AsyncClient:
+        if model.proxy not in self._clients:
+            limits = httpx.Limits(max_connections=None, max_keepalive_connections=256)
+            self._clients[model.proxy] = httpx.AsyncClient(proxy=model.proxy, limits=limits)
+        return self._clients[model.proxy]
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.aclose()
+        self._clients.clear()
+
+
+def _accept(model: ChatModel, response: httpx.Response) -> bytes:
+    status, where = response.status_code, f"model {model.model!r} at {model.base_url}"
+    if status == 200:
+        return response.content
+    said = printable(response.text)[:300]
+    if status in (401, 403):
+        key = f"the key in {model.api_key_env}" if model.api_key_env else "a request without a key (set api_key_env)"
+        raise EndpointError(f"{where} rejects {key} (HTTP {status}: {said}). Mend the key, then run again")
+    if status == 404:
+        raise EndpointError(f"{where}: not found (HTTP 404: {said}). Check base_url and model")
+    if status in (408, 409, 429) or status >= 500:
+        raise Retry(f"HTTP {status}: {said}", _seconds(response.headers.get("retry-after")))
+    raise Refused(f"HTTP {status}: {said}")
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return max(0.0, min(float(text), 600.0)) if text else None
+    except ValueError:
+        return None
+
+
+def printable(text: str) -> str:
+    """Text with control characters (terminal escapes among them) shown as escapes."""
+    return "".join(c if c.isprintable() or c == " " else repr(c)[1:-1] for c in text)
+
+
+@dataclass(frozen=True)
+class Completion:
+    text: str
+    finish_reason: str | None
+
+
+def read_completion(body: bytes) -> Completion:
+    """The answer inside a raw body. Raises ValueError with the reason where there is none."""
+    try:
+        choice = json.loads(body)["choices"][0]
+        text, reason = choice["message"]["content"], choice.get("finish_reason")
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"not a chat completion ({type(error).__name__})") from error
+    if not isinstance(text, str):
+        refusal = choice["message"].get("refusal")
+        raise ValueError(f"no text in the answer{f' (refusal: {refusal})' if refusal else ''}")
+    # A lone surrogate cannot be stored or tokenised; JSON can smuggle one in.
+    return Completion(text.encode("utf-8", "replace").decode("utf-8"), reason if isinstance(reason, str) else None)
+
+
+def store(body: bytes) -> Stored:
+    """A body with the usage that the server put into it, where it did."""
+    try:
+        usage = json.loads(body)["usage"]
+        counts = [usage.get("prompt_tokens"), usage.get("completion_tokens")]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        counts = [None, None]
+    return Stored(body, *(c if isinstance(c, int) and 0 <= c < 2**62 else None for c in counts))

@@ -1,0 +1,104 @@
+"""From a teacher's text to a value, strictly: what does not fit is Unparsable, never guessed.
+
+Answers that hold free text are wrapped in tags. When the data itself holds such a tag, `fresh_mark`
+gives a suffix that no text at hand contains, so that a tag in an answer is always the teacher's own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from reward_distiller.teacher.engine import Unparsable
+
+LOWEST, HIGHEST = 1.0, 10.0  # the scale of appendix D
+TAGS = (
+    "question",
+    "response_1",
+    "response_2",
+    "preferred_response",
+    "rejected_response",
+    "reasoning",
+    "edited_response",
+)
+_NUMBER = r"[0-9]{1,2}(?:\.[0-9]{1,4})?"
+_ONE = re.compile(rf"({_NUMBER})\.?")
+_TWO = re.compile(rf"({_NUMBER})(?:\s*,\s*|\s+)({_NUMBER})\.?")
+
+
+@dataclass(frozen=True)
+class Refinement:
+    """Prompt D.2's answer: why the response was rejected and how to mend it, and the mended response."""
+
+    diagnosis: str
+    response: str
+
+
+def fresh_mark(texts: Iterable[str]) -> str:
+    """ "" or "-2", "-3", ...: the first suffix for our tags that occurs in none of the texts."""
+    joined = "\n".join(texts).lower()
+    number = 1
+    while any(f"{tag}{'' if number == 1 else f'-{number}'}>" in joined for tag in TAGS):
+        number += 1
+    return "" if number == 1 else f"-{number}"
+
+
+def parse_pair_scores(text: str) -> tuple[float, float]:
+    """Two scores, for the response shown first and second (prompt D.1)."""
+    match = _TWO.fullmatch(_answer(text))
+    if not match:
+        raise Unparsable("not two scores separated by a space")
+    return _on_scale(match[1]), _on_scale(match[2])
+
+
+def parse_score(text: str) -> float:
+    """One score (prompt D.3)."""
+    match = _ONE.fullmatch(_answer(text))
+    if not match:
+        raise Unparsable("not a single score")
+    return _on_scale(match[1])
+
+
+def parse_response(text: str) -> str:
+    """A response in free text; empty is no response."""
+    answer = _answer(text)
+    if not answer:
+        raise Unparsable("empty response")
+    return answer
+
+
+def parse_refinement(text: str, mark: str = "") -> Refinement:
+    """Diagnosis and edited response between their tags, each exactly once, with nothing after the last."""
+    answer, spans = _answer(text), {}
+    for tag in ("reasoning", "edited_response"):
+        opening, closing = f"<{tag}{mark}>", f"</{tag}{mark}>"
+        if answer.count(opening) != 1 or answer.count(closing) != 1:
+            raise Unparsable(f"{opening} and {closing} must each stand exactly once")
+        spans[tag] = answer.index(opening), answer.index(opening) + len(opening), answer.index(closing), closing
+    reasoning, edited = spans["reasoning"], spans["edited_response"]
+    if not reasoning[1] <= reasoning[2] < edited[0] < edited[1] <= edited[2]:
+        raise Unparsable("the tags are out of order")
+    if answer[edited[2] + len(edited[3]) :].strip() or answer[reasoning[2] + len(reasoning[3]) : edited[0]].strip():
+        raise Unparsable("text outside the tags")
+    response = answer[edited[1] : edited[2]].strip()
+    if not response:
+        raise Unparsable("empty edited response")
+    return Refinement(answer[reasoning[1] : reasoning[2]].strip(), response)
+
+
+def _answer(text: str) -> str:
+    """The text without a reasoning model's leading <think> block; an unclosed one means there is no answer."""
+    text = text.strip()
+    if text.startswith("<think>"):
+        _, closed, text = text.partition("</think>")
+        if not closed:
+            raise Unparsable("the reasoning block is not closed")
+    return text.strip()
+
+
+def _on_scale(number: str) -> float:
+    score = float(number)
+    if not LOWEST <= score <= HIGHEST:
+        raise Unparsable(f"score {number} is outside {LOWEST:g} to {HIGHEST:g}")
+    return score

@@ -1,0 +1,199 @@
+"""The testbed's language: prompts with a known right answer, responses of graded quality, styles.
+
+A prompt asks for a handful of *items* (facts to know, a list to repeat or to say backwards, members
+of a category with one forbidden). A response wraps its items in a *style* that has nothing to do
+with whether they are right. `World.quality` is the ground truth that everything else is judged by:
+it reads any text, so that it also judges what a teacher edited or a policy wrote.
+
+Does not know who writes responses (candidates, teacher) or who learns from them (student).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from dataclasses import dataclass
+
+ATTRIBUTES: dict[str, tuple[str, ...]] = {
+    "color": ("red", "blue", "green", "white", "black", "amber", "violet", "silver"),
+    "home": ("cave", "tower", "harbour", "forest", "village", "island", "castle", "desert"),
+    "food": ("bread", "honey", "rice", "soup", "cheese", "noodles", "beans", "porridge"),
+    "job": ("baker", "pilot", "tailor", "doctor", "painter", "farmer", "sailor", "judge"),
+    "tool": ("hammer", "needle", "rope", "brush", "compass", "ladder", "shovel", "lantern"),
+}
+CATEGORIES: dict[str, tuple[str, ...]] = {
+    "animals": ("fox", "otter", "heron", "badger", "salmon", "lizard", "camel", "rabbit"),
+    "fruits": ("plum", "cherry", "mango", "lemon", "apricot", "fig", "melon", "grape"),
+    "metals": ("iron", "copper", "nickel", "zinc", "cobalt", "titanium", "lead", "tin"),
+    "clothes": ("scarf", "jacket", "boots", "gloves", "hat", "apron", "socks", "cloak"),
+}
+NUMBERS = ("two", "three", "four")
+ENTITIES = 32
+TASKS = ("facts", "repeat", "reverse", "choose")
+STYLES = ("concise", "detailed", "formatted")
+
+# Openings and closings hold no word of the lexicon, so that items can be read off any response.
+OPENINGS = (
+    "certainly !",
+    "of course , gladly :",
+    "thank you for asking !",
+    "here is what you need :",
+    "what a lovely question !",
+)
+CLOSINGS = (
+    "i hope this helps !",
+    "please ask me again .",
+    "it is always a pleasure .",
+    "wishing you a wonderful day !",
+    "this was considered with great care .",
+    "let me know if anything is missing .",
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a prompt asks for, read back from its text."""
+
+    kind: str
+    subject: str  # the entity (facts) or the category (choose)
+    words: tuple[str, ...]  # the attributes, the list, or the one forbidden word
+    count: int
+
+
+class World:
+    """The facts and the grammar of one synthetic world; the same seed gives the same world."""
+
+    def __init__(self, seed: int = 0):
+        self.seed = seed
+        rng = random.Random(f"world:{seed}")
+        self.entities = _names(rng, ENTITIES)
+        self.facts = {
+            name: {attribute: rng.choice(values) for attribute, values in ATTRIBUTES.items()} for name in self.entities
+        }
+        self.values = tuple(w for values in ATTRIBUTES.values() for w in values)
+        self.members = tuple(w for words in CATEGORIES.values() for w in words)
+        self.lexicon = frozenset(self.values + self.members + self.entities)
+
+    def vocabulary(self) -> list[str]:
+        """Every word that a prompt or a response of this world can hold, sorted."""
+        frame = (
+            "tell me the of , and . repeat these words : say these words backwards : name but not * is \n "
+            + " ".join(OPENINGS + CLOSINGS)
+        ).split(" ")
+        return sorted({*frame, *NUMBERS, *ATTRIBUTES, *CATEGORIES, *self.lexicon} - {""})
+
+    # -- prompts ------------------------------------------------------------------------------
+
+    def prompt(self, rng: random.Random) -> str:
+        kind = rng.choice(TASKS)
+        count = rng.randint(2, 4)
+        if kind == "facts":
+            words, subject = rng.sample(sorted(ATTRIBUTES), count), rng.choice(self.entities)
+            return f"tell me the {_enumerate(words)} of {subject} ."
+        if kind == "choose":
+            subject = rng.choice(sorted(CATEGORIES))
+            forbidden = rng.choice(CATEGORIES[subject])
+            return f"name {NUMBERS[count - 2]} {subject} but not {forbidden} ."
+        words = rng.sample(self.members, count)
+        return f"{'repeat these words' if kind == 'repeat' else 'say these words backwards'} : {' '.join(words)}"
+
+    def prompts(self, count: int, seed: int, split: str) -> list[str]:
+        """`count` distinct prompts; the splits "train" and "test" never share one, whatever the seed."""
+        rng = random.Random(f"prompts:{seed}:{split}")
+        found: dict[str, None] = {}
+        for _ in range(200 * count + 1000):
+            if len(found) == count:
+                break
+            text = self.prompt(rng)
+            if (int(hashlib.sha256(text.encode()).hexdigest(), 16) % 5 == 0) == (split == "test"):
+                found[text] = None
+        if len(found) < count:
+            raise ValueError(f"the testbed's language has fewer than {count} distinct {split} prompts")
+        return list(found)
+
+    def read(self, prompt: str) -> Task | None:
+        """The task that a prompt states, or None where it is not one of this world's prompts."""
+        words = prompt.split()
+        text = " ".join(words)
+        if text.startswith("tell me the ") and len(words) > 4 and words[-1] == "." and words[-2] in self.facts:
+            asked = tuple(w for w in words[3:-2] if w in ATTRIBUTES)
+            return Task("facts", words[-2], asked, len(asked)) if asked else None
+        if text.startswith("name ") and len(words) >= 6 and words[1] in NUMBERS and words[2] in CATEGORIES:
+            return Task("choose", words[2], (words[5],), NUMBERS.index(words[1]) + 2)
+        for kind, start in (("repeat", "repeat these words :"), ("reverse", "say these words backwards :")):
+            if text.startswith(start):
+                listed = tuple(w for w in words[4:] if w in self.lexicon)
+                return Task(kind, "", listed, len(listed)) if listed else None
+        return None
+
+    # -- answers ------------------------------------------------------------------------------
+
+    def right_items(self, task: Task, rng: random.Random) -> list[str]:
+        """One right answer (`choose` has several)."""
+        if task.kind == "facts":
+            return [self.facts[task.subject][a] for a in task.words]
+        if task.kind == "choose":
+            return rng.sample([w for w in CATEGORIES[task.subject] if w not in task.words], task.count)
+        return list(task.words if task.kind == "repeat" else reversed(task.words))
+
+    def wrong_item(self, task: Task, items: list[str], at: int, rng: random.Random) -> str:
+        """A plausible wrong word for place `at`: of the same kind as the right one."""
+        if task.kind == "facts":
+            pool = [v for v in ATTRIBUTES[task.words[at]] if v != items[at]]
+        elif task.kind == "choose":
+            pool = [w for w in self.members if w not in CATEGORIES[task.subject]] + list(task.words) * 8
+        else:
+            pool = [w for w in self.members if w not in task.words]
+        return rng.choice(pool)
+
+    def judge_items(self, task: Task, items: list[str]) -> list[bool]:
+        """Which of the given items are right, place by place."""
+        if task.kind == "choose":
+            allowed = [w for w in CATEGORIES[task.subject] if w not in task.words]
+            return [w in allowed and w not in items[:i] for i, w in enumerate(items)]
+        right = self.right_items(task, random.Random(0))
+        return [i < len(right) and w == right[i] for i, w in enumerate(items)]
+
+    def items(self, response: str) -> list[str]:
+        """The words of a response that can be items, in order; everything else is style."""
+        return [w for w in response.split() if w in self.lexicon and w not in self.facts]
+
+    def quality(self, prompt: str, response: str) -> float:
+        """Ground truth in [0, 1]: the share of what was asked for that is right; style counts nothing."""
+        task = self.read(prompt)
+        if task is None:
+            return 0.0
+        items = self.items(response)
+        return sum(self.judge_items(task, items)) / max(task.count, len(items), 1)
+
+    def excess_words(self, prompt: str, response: str) -> int:
+        """How many words a response holds beyond its items and one full stop: its verbosity."""
+        return max(0, len(response.split()) - 2 * len(self.items(response)))
+
+    # -- style --------------------------------------------------------------------------------
+
+    def respond(self, task: Task, items: list[str], style: str, rng: random.Random) -> str:
+        """Write items down in a style. Lengths rise strictly from concise to detailed to formatted."""
+        labels = [f"{attribute} " for attribute in task.words] if task.kind == "facts" else [""] * len(items)
+        parts = [label + item for label, item in zip(labels, items, strict=True)]
+        if style == "concise":
+            return " , ".join(parts) + " ."
+        opening, closings = rng.choice(OPENINGS), rng.sample(CLOSINGS, 2)
+        if style == "detailed":
+            return f"{opening} {' , '.join(parts)} . {closings[0]}"
+        bullets = " \n ".join(f"* {part}" for part in parts)
+        return f"{opening} \n {bullets} \n {closings[0]} {closings[1]}"
+
+
+def _enumerate(words: list[str]) -> str:
+    return f"{' , '.join(words[:-1])} and {words[-1]}"
+
+
+def _names(rng: random.Random, count: int) -> tuple[str, ...]:
+    taken = {w for group in (*ATTRIBUTES.values(), *CATEGORIES.values()) for w in group}
+    names: dict[str, None] = {}
+    while len(names) < count:
+        name = "".join(rng.choice("bdfgklmnrstvz") + rng.choice("aeiou") for _ in range(rng.randint(2, 3)))
+        if name not in taken:
+            names[name] = None
+    return tuple(names)
