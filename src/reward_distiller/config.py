@@ -112,15 +112,22 @@ class RMDistiller(Section):
     tau_e: int = Field(0, ge=0, description="refined pairs need an edit distance above this (characters)")
     tau_s: float = Field(3.0, ge=0, description="refined pairs need a margin above this (points)")
     alpha: float = Field(0.2, ge=0, le=1, description="weight of the NLL of teacher responses")
-    beta: float = Field(0.2, ge=0, le=1, description="weight of KL(teacher || student) on teacher responses")
+    beta: float = Field(0.2, ge=0, le=1, description="weight of KL(teacher || student); 0 if there is no kl_teacher")
     kl_teacher: str | None = Field(None, description="folder or Hub id of a local LM of the student's vocabulary")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_teacher_no_kl(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("kl_teacher") is None and "beta" not in data:
+            return {**data, "beta": 0.0}
+        return data
 
     @model_validator(mode="after")
     def _weights(self) -> RMDistiller:
         if self.alpha + self.beta >= 1:
             raise ValueError("alpha + beta must stay below 1: the margin loss weighs 1 - alpha - beta")
         if self.beta > 0 and self.kl_teacher is None:
-            raise ValueError("beta > 0 needs kl_teacher, a local LM of the student's vocabulary; else set beta: 0")
+            raise ValueError("beta > 0 needs kl_teacher, a local LM of the student's vocabulary; or set beta: 0")
         return self
 
 
@@ -196,7 +203,7 @@ class Config(Section):
     candidates: list[ChatModel] = []
     teacher: ChatModel | None = Field(None, description="unset: recorded; scores and responses are read from the rows")
     annotation: Annotation = Annotation()
-    rm_distiller: RMDistiller = RMDistiller(beta=0.0)
+    rm_distiller: RMDistiller = RMDistiller()
     student: Student
     training: Training = Training()
     evaluation: Evaluation = Evaluation()

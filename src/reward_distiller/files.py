@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ def _text(path: Path) -> str:
     try:
         data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         return data.decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DataError(path, f"cannot be read as text ({error})", mend="Save it as UTF-8") from error
 
 
@@ -126,20 +127,16 @@ def _json(path: Path) -> Iterator[tuple[int, Any]]:
 def _parse(path: Path, text: str, row: int | None) -> Any:
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of thousands of digits
         raise DataError(path, f"not valid JSON ({error})", row=row, mend="Mend or remove it") from error
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
     try:
-        table = pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
+        batches = (batch.to_pylist() for batch in pq.ParquetFile(path).iter_batches())
+        yield from enumerate((row for rows in batches for row in rows), 1)
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(path, f"not a Parquet file ({error})", mend="Check how it was written") from error
-    number = 0
-    for batch in table.iter_batches():
-        for row in batch.to_pylist():
-            number += 1
-            yield number, row
 
 
 @contextlib.contextmanager

@@ -1,8 +1,7 @@
-"""`reward-distiller`: the commands. Errors of ours end in one message and their exit code, never in a traceback."""
+"""The commands of `reward-distiller`, each a thin call."""
 
 from __future__ import annotations
 
-import sys
 from importlib import resources
 from pathlib import Path
 from typing import Annotated
@@ -12,8 +11,6 @@ import typer
 from reward_distiller import __version__
 from reward_distiller.cli import score as scoring
 from reward_distiller.config import Config, load_config
-from reward_distiller.console import say
-from reward_distiller.errors import RewardDistillerError
 from reward_distiller.recipes import demo as demo_recipe
 from reward_distiller.recipes import reward_model as recipe
 from reward_distiller.recipes.card import evaluation_section
@@ -60,8 +57,8 @@ def construct(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun =
     if dry_run:
         return _show_dry_run(settings)
     with recipe.run_folder(settings) as folder:
-        pairs, _, _ = recipe.construct_into(folder, settings, _parts(settings))
-    typer.echo(f"{len(pairs)} pairs: {folder / 'pairs.jsonl'}")
+        made = recipe.construct_into(folder, settings, _parts(settings))
+    typer.echo(f"{len(made.pairs)} pairs: {folder / 'pairs.jsonl'}")
 
 
 @app.command()
@@ -119,18 +116,3 @@ def _version(value: bool) -> None:
 @app.callback()
 def main(version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False) -> None:
     """Turn a generative LLM into a reward model, and prove how good it is."""
-
-
-def entry() -> None:
-    try:
-        app()
-    except RewardDistillerError as error:
-        say(f"error: {error}")
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        say("interrupted; run the same command again to go on")
-        sys.exit(130)
-
-
-if __name__ == "__main__":
-    entry()

@@ -8,6 +8,7 @@ dropped and counted. Both are known before anything is paid for.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,7 +17,7 @@ from reward_distiller.config import DataSource
 from reward_distiller.construct.balance import Balance
 from reward_distiller.errors import ConfigError, DataError, MissingExtra
 from reward_distiller.files import Row, read_rows
-from reward_distiller.records import Message, Pair, Prompt
+from reward_distiller.records import Message, Pair, Prompt, canonical_json
 
 Rows = Iterable[tuple[int, Row]]
 
@@ -53,8 +54,8 @@ class Fields:
             raise self.wrong(
                 "prompt", f"{_kind(value)}, not text or a list of messages", 'Write "..." or [{role, content}]'
             )
-        system = self.get("system")
-        if isinstance(system, str) and system.strip() and _first_role(messages) != "system":
+        system = self.text("system")
+        if system and system.strip() and _first_role(messages) != "system":
             messages = [{"role": "system", "content": system}, *messages]
         try:
             turns = tuple(Message.model_validate(m) for m in messages)
@@ -72,7 +73,12 @@ class Fields:
         """Text, or a conversation whose last message is the assistant's (TRL's conversational format)."""
         value = self.require(name)
         if isinstance(value, list) and value and isinstance(value[-1], dict):
-            value = _known_roles(value[-1]).get("content")
+            last = _known_roles(value[-1])
+            if last.get("role") != "assistant":
+                raise self.wrong(
+                    name, f"ends with a turn of {last.get('role')!r:.40}", "End it with the assistant's turn"
+                )
+            value = last.get("content")
         if not isinstance(value, str):
             raise self.wrong(
                 name, f"{_kind(value)}, not text", 'Write "..." or [{"role": "assistant", "content": "..."}]'
@@ -92,6 +98,17 @@ class Fields:
         if value is not None and not isinstance(value, str):
             raise self.wrong(name, f"{_kind(value)}, not text", "Write text, or leave it out")
         return self._clean(name, value) if value else None
+
+    def plain(self, name: str) -> dict[str, Any]:
+        """An object that can be written as JSON; anything that is no object counts as none."""
+        value = self.get(name)
+        if not isinstance(value, dict):
+            return {}
+        try:
+            canonical_json(value).encode("utf-8")
+        except (TypeError, ValueError) as error:
+            raise self.wrong(name, f"cannot be written as JSON ({error})", "Write text and finite numbers") from error
+        return value
 
     def _clean(self, name: str, text: str) -> str:
         try:
@@ -113,7 +130,7 @@ def rows_of(source: DataSource, testbed_rows: Rows | None = None) -> tuple[str, 
         name, rows = str(source.file), read_rows(source.file)
     if source.limit is None:
         return name, rows
-    return name, (row for row, _ in zip(rows, range(source.limit), strict=False))
+    return name, islice(rows, source.limit)  # reads no row beyond, which may be malformed
 
 
 def _hub_rows(source: DataSource) -> Iterator[tuple[int, Row]]:
@@ -179,7 +196,7 @@ def _pair(fields: Fields, scored: bool) -> Pair:
             mend = f"Add the teacher's score, map it with columns.{name}=THEIR_COLUMN, or name a teacher"
             raise fields.wrong(name, "missing", mend)
     source = fields.get("source")
-    provenance = fields.get("provenance")
+    provenance = fields.plain("provenance")
     models = {name: fields.text(name) for name in ("chosen_model", "rejected_model")}
     return Pair.of(
         fields.prompt(),
@@ -188,7 +205,7 @@ def _pair(fields: Fields, scored: bool) -> Pair:
         source if source in ("sampled", "refined") else "labeled",
         **scores,
         teacher_response=fields.text("teacher_response"),
-        provenance={**(provenance if isinstance(provenance, dict) else {}), **{k: v for k, v in models.items() if v}},
+        provenance={**provenance, **{k: v for k, v in models.items() if v}},
     )
 
 
@@ -198,7 +215,8 @@ def _known_roles(message: Any) -> Any:
         return message
     roles = {"human": "user", "gpt": "assistant"}
     if "from" in message and "value" in message:
-        return {"role": roles.get(message["from"], message["from"]), "content": message["value"]}
+        role = message["from"]
+        return {"role": roles.get(role, role) if isinstance(role, str) else role, "content": message["value"]}
     return {k: v for k, v in message.items() if k in ("role", "content")}
 
 

@@ -75,11 +75,9 @@ class ChatFormat:
             raise ModelError(f"{self.where}: the chat template renders a prompt differently once it has an answer")
         tokens = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         start, stop = len(opening), len(text) - len(self.suffix)
-        inside = [i for i, (a, b) in enumerate(tokens["offset_mapping"]) if b > start and a < stop]
-        first = inside[0] if inside else len(tokens["input_ids"])
-        last = inside[-1] + 1 if inside else first
-        end = min(last + bool(self.suffix), len(tokens["input_ids"]))
-        return Encoded(tuple(tokens["input_ids"]), range(first, end))
+        first = sum(end <= start for _, end in tokens["offset_mapping"])
+        last = sum(begin < stop for begin, _ in tokens["offset_mapping"])
+        return Encoded(tuple(tokens["input_ids"]), range(first, last + bool(self.suffix)))
 
     def _render(self, messages: Messages, generate: bool = False) -> str:
         return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generate))

@@ -1,7 +1,6 @@
-"""A trained network as a plain Hugging Face checkpoint: classifier, tokenizer with its chat template, model card.
+"""A trained network as a plain Hugging Face checkpoint: classifier, tokenizer with its chat template, LM head.
 
-Loads with `AutoModelForSequenceClassification` and none of our code. Knows no training and no methods:
-what the card says is handed in.
+Loads with `AutoModelForSequenceClassification` and none of our code. Knows no training and no methods.
 """
 
 from __future__ import annotations
@@ -12,8 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from reward_distiller.files import new_folder, write_text
-from reward_distiller.model.chat import ChatFormat
+from reward_distiller.errors import ModelError
+from reward_distiller.files import new_folder
+from reward_distiller.model.chat import ChatFormat, load_tokenizer
 from reward_distiller.model.network import RewardNetwork, save_lm_head
 
 
@@ -22,7 +22,20 @@ def reward_statistics(rewards: Sequence[float]) -> dict[str, float]:
     return {"reward_mean": statistics.fmean(rewards), "reward_std": statistics.pstdev(rewards)}
 
 
-def save_reward_model(network: RewardNetwork, chat: ChatFormat, folder: Path, facts: dict[str, Any], card: str) -> None:
+def _check_tokenizer(chat: ChatFormat, folder: Path) -> None:
+    """The tokenizer as others will load it must give the same ids: some model types are loaded with a class of
+    their own, whatever class the tokenizer was."""
+    reloaded = ChatFormat(load_tokenizer(str(folder)), chat.where)
+    prompt = [{"role": "user", "content": "Which is right? 17 + 4 = 21"}]
+    for response in ("It is right.", "", "\n* one\n* two  \u00e9\u4e2d"):
+        if reloaded.encode(prompt, response) != chat.encode(prompt, response):
+            raise ModelError(
+                f"the tokenizer of {chat.where} gives other tokens once it is saved and loaded again with this model "
+                "type. Use a tokenizer of the model's own family"
+            )
+
+
+def save_reward_model(network: RewardNetwork, chat: ChatFormat, folder: Path, facts: dict[str, Any]) -> None:
     """Write the checkpoint whole or not at all. `facts` go into config.json under `reward_distiller`."""
     classifier = network.classifier
     classifier.config.reward_distiller = json.loads(json.dumps(facts))
@@ -30,5 +43,5 @@ def save_reward_model(network: RewardNetwork, chat: ChatFormat, folder: Path, fa
     with new_folder(folder) as temporary:
         classifier.save_pretrained(temporary)
         chat.tokenizer.save_pretrained(temporary)
+        _check_tokenizer(chat, temporary)
         save_lm_head(network, temporary)
-        write_text(temporary / "README.md", card)

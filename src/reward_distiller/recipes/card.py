@@ -1,4 +1,4 @@
-"""The model card that is saved with a reward model. Evaluation figures join it once they are known."""
+"""The model card that is saved with a reward model: method, teacher, data, cost, evaluation, scale of the rewards."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from reward_distiller.config import Config
 from reward_distiller.construct.balance import Balance
 
 
-def model_card(
-    config: Config, method: str, facts: dict[str, Any], balances: list[Balance], cost: list[dict[str, Any]]
-) -> str:
+def model_card(config: Config, method: str, results: dict[str, Any], balances: list[Balance]) -> str:
+    """Markdown with the Hub's YAML header, from what a run found out."""
+    facts, cost = results["training"], results["cost"]
     base = config.student.model or "from scratch"
     header: dict[str, Any] = {"library_name": "transformers", "pipeline_tag": "text-classification"}
     header["tags"] = ["reward-model", "reward-distiller"]
@@ -43,7 +43,9 @@ def model_card(
         "## Data",
         "",
         *(f"- {balance.line()}" for balance in balances),
+        *(f"- train: {count} pairs: {reason}" for reason, count in facts["dropped"].items()),
         "",
+        evaluation_section(results),
     ]
     return "\n".join(lines)
 

@@ -43,7 +43,16 @@ from reward_distiller.teacher.engine import Engine, open_engine
 from reward_distiller.teacher.prompts import Templates
 
 
-@dataclass
+@dataclass(frozen=True)
+class Constructed:
+    """The pairs, what became of everything else, and what it took: one row of cost a step and model."""
+
+    pairs: list[Pair]
+    balances: list[Balance]
+    cost: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
 class Inputs:
     """All that is read and checked before the first call."""
 
@@ -57,12 +66,7 @@ def run(config: Config, parts: Parts) -> dict[str, Any]:
     """Do the whole run; give what results.json holds."""
     with run_folder(config) as folder:
         chat = student_chat(config, parts)
-        pairs, balances, cost = construct_into(folder, config, parts)
-        training, held_out = split_prompts(pairs, config.evaluation.held_out, config.seed)
-        facts = train_into(folder, config, parts, chat, training, balances, cost, len(held_out))
-        results = evaluate_run(folder, config, parts, training, held_out) | {"cost": cost, "training": facts}
-        write_json(folder / "results.json", results)
-        return results
+        return _train_and_evaluate(folder, config, parts, chat, construct_into(folder, config, parts))
 
 
 def training_config(pairs: str, student: str, output: str, method: str, overrides: list[str]) -> Config:
@@ -89,11 +93,21 @@ def train_on_pairs(config: Config, parts: Parts) -> dict[str, Any]:
     say(balance.line())
     with run_folder(config) as folder:
         chat = student_chat(config, parts)
-        training, held_out = split_prompts(pairs, config.evaluation.held_out, config.seed)
-        facts = train_into(folder, config, parts, chat, training, [balance], [], len(held_out))
-        results = evaluate_run(folder, config, parts, training, held_out) | {"training": facts}
-        write_json(folder / "results.json", results)
-        return results
+        return _train_and_evaluate(folder, config, parts, chat, Constructed(pairs, [balance], []))
+
+
+def _train_and_evaluate(
+    folder: Path, config: Config, parts: Parts, chat: ChatFormat, made: Constructed
+) -> dict[str, Any]:
+    """Split off the held-out prompts, train, evaluate, write results.json and the card."""
+    training, held_out = split_prompts(made.pairs, config.evaluation.held_out, config.seed)
+    facts = train_into(folder, config, parts, chat, training)
+    results = evaluate_run(folder, config, parts, training, held_out)
+    results |= {"pairs_held_out": len(held_out), "training": facts, "cost": made.cost}
+    method = method_named(config.method).describe(config)
+    write_text(folder / "model" / "README.md", model_card(config, method, results, made.balances))
+    write_json(folder / "results.json", results)
+    return results
 
 
 @contextmanager
@@ -124,10 +138,8 @@ def read_inputs(config: Config, parts: Parts) -> Inputs:
     return Inputs([], pairs, balance, templates)
 
 
-def construct_into(
-    folder: Path, config: Config, parts: Parts
-) -> tuple[list[Pair], list[Balance], list[dict[str, Any]]]:
-    """Write pairs.jsonl, balance.json and quarantine.jsonl; give the pairs, the balances and what they cost."""
+def construct_into(folder: Path, config: Config, parts: Parts) -> Constructed:
+    """Write pairs.jsonl, balance.json and quarantine.jsonl."""
     inputs = read_inputs(config, parts)
     plan = method_named(config.method).plan(config)
     candidates = [parts.chat_model(m) for m in config.candidates]
@@ -147,7 +159,7 @@ def construct_into(
             say(f"ledger: {engine.ledger.unknown_attempts} attempts of an earlier run have no known outcome")
         cost = _cost(engine, [*candidates, *([teacher] if teacher else [])])
     write_pairs(folder / "pairs.jsonl", pairs)
-    return pairs, construction.balances, cost
+    return Constructed(pairs, construction.balances, cost)
 
 
 def dry_run(config: Config, parts: Parts) -> tuple[Inputs, list[StepEstimate]]:
@@ -203,16 +215,7 @@ def student_chat(config: Config, parts: Parts) -> ChatFormat:
     return ChatFormat(tokenizer, path)
 
 
-def train_into(
-    folder: Path,
-    config: Config,
-    parts: Parts,
-    chat: ChatFormat,
-    pairs: list[Pair],
-    balances: list[Balance],
-    cost: list[dict[str, Any]],
-    held_out: int,
-) -> dict[str, Any]:
+def train_into(folder: Path, config: Config, parts: Parts, chat: ChatFormat, pairs: list[Pair]) -> dict[str, Any]:
     """Train and write model/ and training.jsonl, unless model/ came from the very same inputs; give its facts."""
     method = method_named(config.method)
     objective = method.objective(config)
@@ -244,15 +247,13 @@ def train_into(
         "method": config.method,
         "pairs": len(encoded),
         "pairs_by_source": {s: sum(p.source == s for p in pairs) for s in sorted({p.source for p in pairs})},
-        "pairs_held_out": held_out,
         "dropped": dict(sorted(dropped.items())),
         "steps": len(log),
         "needs_at_inference": None,
         **_reward_statistics(network, chat, encoded),
     }
-    card = model_card(config, method.describe(config), facts, balances, cost)
-    save_reward_model(network.to("cpu"), chat, folder / "model", facts, card)
-    return facts
+    save_reward_model(network.to("cpu"), chat, folder / "model", facts)
+    return _facts(folder / "model")  # as a second run will read them
 
 
 def _student_lm(config: Config, parts: Parts, chat: ChatFormat) -> Any:

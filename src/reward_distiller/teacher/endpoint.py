@@ -53,10 +53,23 @@ def build_request(model: ChatModel, messages: Messages, sample: int) -> dict[str
 def check_environment(model: ChatModel) -> None:
     """Raise ConfigError where a key or header that the config names is not set, before any call is made."""
     for name in filter(None, [model.api_key_env, *model.headers_env.values()]):
-        if not os.environ.get(name):
+        value = os.environ.get(name)
+        if not value:
             raise ConfigError(
                 f"model {model.model!r}: the environment variable {name} is not set. Set it, then run again"
             )
+        if not _fits_header(value):
+            raise ConfigError(
+                f"model {model.model!r}: the environment variable {name} holds what no HTTP header can (a line break "
+                "at its end?). Mend it, then run again"
+            )
+    for name, value in model.headers.items():
+        if not _fits_header(value):
+            raise ConfigError(f"model {model.model!r}: headers.{name} holds what no HTTP header can. Write plain ASCII")
+
+
+def _fits_header(value: str) -> bool:
+    return value.isascii() and value.isprintable() and value == value.strip()
 
 
 class HttpTransport:
@@ -75,6 +88,8 @@ class HttpTransport:
             response = await self._client(model).post(url, json=body, headers=headers, timeout=model.timeout)
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise EndpointError(f"model {model.model!r}: base_url {model.base_url!r} is not a URL ({error})") from error
+        except httpx.LocalProtocolError as error:  # its message quotes the header at fault, which may be the key
+            raise Retry(f"LocalProtocolError at {model.base_url}: check headers and headers_env") from error
         except httpx.HTTPError as error:
             raise Retry(f"{type(error).__name__} at {model.base_url}: {error}") from error
         return _accept(model, response)
@@ -82,7 +97,12 @@ class HttpTransport:
     def _client(self, model: ChatModel) -> httpx.AsyncClient:
         if model.proxy not in self._clients:
             limits = httpx.Limits(max_connections=None, max_keepalive_connections=256)
-            self._clients[model.proxy] = httpx.AsyncClient(proxy=model.proxy, limits=limits)
+            try:
+                self._clients[model.proxy] = httpx.AsyncClient(proxy=model.proxy, limits=limits)
+            except (ValueError, httpx.InvalidURL, ImportError) as error:  # a proxy's URL may hold a password
+                raise EndpointError(
+                    f"model {model.model!r}: `proxy` is no http(s) URL ({type(error).__name__}). Mend it"
+                ) from error
         return self._clients[model.proxy]
 
     async def close(self) -> None:
@@ -95,7 +115,7 @@ def _accept(model: ChatModel, response: httpx.Response) -> bytes:
     status, where = response.status_code, f"model {model.model!r} at {model.base_url}"
     if status == 200:
         return response.content
-    said = printable(response.text)[:300]
+    said = printable(_without_secrets(model, response.text))[:300]
     if status in (401, 403):
         key = f"the key in {model.api_key_env}" if model.api_key_env else "a request without a key (set api_key_env)"
         raise EndpointError(f"{where} rejects {key} (HTTP {status}: {said}). Mend the key, then run again")
@@ -104,6 +124,14 @@ def _accept(model: ChatModel, response: httpx.Response) -> bytes:
     if status in (408, 409, 429) or status >= 500:
         raise Retry(f"HTTP {status}: {said}", _seconds(response.headers.get("retry-after")))
     raise Refused(f"HTTP {status}: {said}")
+
+
+def _without_secrets(model: ChatModel, text: str) -> str:
+    """What a server said, for the ledger and for messages: some repeat the key that they reject."""
+    for name in filter(None, [model.api_key_env, *model.headers_env.values()]):
+        value = os.environ.get(name)
+        text = text.replace(value, f"[{name}]") if value else text
+    return text
 
 
 def _seconds(text: str | None) -> float | None:

@@ -40,7 +40,7 @@ class Templates:
         for name, values in VALUES.items():  # a template that cannot work is found before the first call
             try:
                 text, _ = self.render(name, sample, **{v: f"<{v} value>" for v in values})
-            except jinja2.TemplateError as error:
+            except (jinja2.TemplateError, ArithmeticError, TypeError, ValueError) as error:
                 raise ConfigError(f"template {name}.jinja: {error}") from error
             missing = [v for v in values if f"<{v} value>" not in text]
             if missing:

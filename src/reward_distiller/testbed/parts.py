@@ -17,6 +17,8 @@ from reward_distiller.testbed.student import LM_TEACHER, STUDENT, Kind, pretrain
 
 
 class TestbedParts:
+    __test__ = False  # pytest collects by name
+
     def __init__(self, settings: WorldConfig, seed: int):
         self.settings, self.seed, self.world = settings, seed, World(settings.seed)
 

@@ -1,6 +1,6 @@
 """The testbed's language models, pretrained from scratch: the student, and the larger LM that serves as KL teacher.
 
-Each is a plain Hugging Face folder (tiny Qwen2, word-level tokenizer, chat template), cached under a
+Each is a plain Hugging Face folder (tiny Llama, word-level tokenizer, chat template), cached under a
 name made of everything that decides its weights. Knows nothing of rewards.
 """
 
@@ -118,8 +118,8 @@ def _pretrain(folder: Path, world: World, kind: Kind, steps: int, threads: int) 
     try:
         tokenizer = build_tokenizer(world)
         torch.manual_seed(world.seed)
-        model = transformers.Qwen2ForCausalLM(
-            transformers.Qwen2Config(
+        model = transformers.LlamaForCausalLM(
+            transformers.LlamaConfig(
                 vocab_size=len(tokenizer),
                 hidden_size=kind.hidden,
                 num_hidden_layers=kind.layers,
