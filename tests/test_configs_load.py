@@ -40,11 +40,12 @@ def test_arms_change_the_config(path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["alpaca-eval.yaml", "ultrafeedback.yaml"])
 def test_a_hub_student_is_one_override(name: str) -> None:
-    config = load_config(CONFIGS / name, ["student={model: Qwen/Qwen2.5-3B-Instruct}", "training={}"])
+    config = load_config(CONFIGS / name, ["student={model: Qwen/Qwen2.5-3B-Instruct}"])
     assert config.student.model == "Qwen/Qwen2.5-3B-Instruct"
     assert config.student.from_scratch is None
     assert config.student.chat_template is None
-    assert (config.training.epochs, config.training.learning_rate, config.training.pairs_per_step) == (1, 1e-5, 16)
+    assert config.training.learning_rate == 1e-5
+    assert load_config(CONFIGS / name).training.learning_rate == 1e-3
 
 
 def test_the_paper_s_settings() -> None:

@@ -87,9 +87,14 @@ def test_a_new_folder_replaces_the_old_one_only_when_it_is_done(tmp_path):
     target = tmp_path / "model"
     with new_folder(target) as folder:
         (folder / "old").touch()
-    with pytest.raises(KeyboardInterrupt), new_folder(target) as folder:
-        (folder / "half").touch()
-        raise KeyboardInterrupt
+
+    def interrupted():
+        with new_folder(target) as folder:
+            (folder / "half").touch()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert names(target) == ["old"]
     assert names(tmp_path) == ["model"]
     with new_folder(target) as folder:

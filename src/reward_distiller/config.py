@@ -82,8 +82,9 @@ class DataSource(Section):
     subset: str | None = None
     split: str = "train"
     testbed: TestbedData | None = None
-    columns: dict[str, str] = Field({}, description="our field -> their column; dots reach into objects")
-    limit: int | None = Field(None, ge=1, description="the first so many rows")
+    columns: dict[str, str] = Field({}, description="our field -> their column; dots reach into objects and lists")
+    shuffle: bool = Field(False, description="take rows in an order drawn by the seed")
+    limit: int | None = Field(None, ge=1, description="so many rows at most")
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSource:
@@ -159,7 +160,7 @@ class Training(Section):
 
     epochs: int = Field(1, ge=1)
     pairs_per_step: int = Field(16, ge=1, description="pairs in an optimizer step")
-    learning_rate: float = Field(1e-5, gt=0)
+    learning_rate: float = Field(1e-5, gt=0, description="unset, 1e-3 for a student from scratch")
     warmup_ratio: float = Field(0.03, ge=0, le=1)
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
@@ -208,6 +209,14 @@ class Config(Section):
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     testbed: World = World()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rate_of_random_weights(cls, data: Any) -> Any:
+        student, training = (data.get(k) if isinstance(data, dict) else None for k in ("student", "training"))
+        if isinstance(student, dict) and student.get("from_scratch") and isinstance(training or {}, dict):
+            return {**data, "training": {"learning_rate": 1e-3, **(training or {})}}
+        return data
 
     @model_validator(mode="after")
     def _whole(self) -> Config:

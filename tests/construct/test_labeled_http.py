@@ -47,9 +47,8 @@ def labeled_rows(teacher_response: bool) -> list[dict[str, str]]:
         right = world.right_items(task, rng)
         wrong = [world.wrong_item(task, right, 0, rng), *right[1:]]
         styles = [rng.choice(("concise", "concise", "detailed")) for _ in range(3)]
-        answers = [
-            world.respond(task, items, style, rng) for items, style in zip((right, wrong, right), styles, strict=True)
-        ]
+        written = zip((right, wrong, right), styles, strict=True)
+        answers = [world.respond(task, items, style, rng) for items, style in written]
         row = {"prompt": text, "chosen": answers[0], "rejected": answers[1]}
         rows.append(row | ({"teacher_response": answers[2]} if teacher_response else {}))
     return rows

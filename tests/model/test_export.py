@@ -127,7 +127,7 @@ def test_a_response_that_does_not_fit_is_an_error_not_a_cut(tmp_path):
     chat = tiny.chat(pad_token="<pad>")
     saved(tmp_path / "rm", chat)
     model = RewardModel.from_pretrained(tmp_path / "rm", max_length=40)
-    with pytest.raises(TooLong, match="row 1.*max_length=40"):
+    with pytest.raises(TooLong, match=r"row 1: .*max_length=40"):
         model.score("Hi", ["fits", "x" * 100])
 
 

@@ -54,7 +54,8 @@ def test_response_losses_against_float64(chunk_logits):
     p_teacher = torch.softmax(teacher_hidden.double() @ teacher_head.double().T, -1)
     naive_nll = sum(-weight[t].double() * torch.log(p_student[t, target[t]]) for t in range(tokens))
     naive_kl = sum(
-        weight[t].double() * sum(p_teacher[t, v] * torch.log(p_teacher[t, v] / p_student[t, v]) for v in range(vocabulary))
+        weight[t].double()
+        * sum(p_teacher[t, v] * torch.log(p_teacher[t, v] / p_student[t, v]) for v in range(vocabulary))
         for t in range(tokens)
     )
     (naive_gradient,) = torch.autograd.grad(naive_nll + 2 * naive_kl, exact)

@@ -175,7 +175,10 @@ def test_construct_then_train_on_the_pairs(tmp_path):
 def test_bradley_terry_trains_on_pairs_without_scores(tmp_path, unlabeled):
     source = tmp_path / "mine.jsonl"
     source.write_text(
-        "".join(json.dumps({k: p[k] for k in ("prompt", "chosen", "rejected")}) + "\n" for p in rows(unlabeled[1] / "pairs.jsonl"))
+        "".join(
+            json.dumps({k: p[k] for k in ("prompt", "chosen", "rejected")}) + "\n"
+            for p in rows(unlabeled[1] / "pairs.jsonl")
+        )
     )
     cache = f"testbed={{pretrain_steps: 5, pretrain_threads: 1, cache: {tmp_path / 'testbed'}}}"
     common = ("--pairs", source, "--student", "testbed", "--output", tmp_path / "out", cache)

@@ -25,11 +25,11 @@ KEY = "sk-very-secret-0123456789"
 TEXTS = World(0).prompts(30, 0, "train")
 
 
-def questions(count=len(TEXTS), parse=parse_response):
+def questions(count=30, parse=parse_response):
     return [Question(text, [{"role": "user", "content": text}], parse) for text in TEXTS[:count]]
 
 
-def ask(folder, base_url, count=len(TEXTS), parse=parse_response, **fields):
+def ask(folder, base_url, count=30, parse=parse_response, **fields):
     model = ChatModel(**{"model": "teacher", "base_url": base_url, "concurrency": 8, **fields})
     with open_engine(folder / "ledger.sqlite", {}) as engine:
         engine.first_backoff = 0.01

@@ -5,10 +5,10 @@ import random
 import pytest
 
 from reward_distiller.evaluate.style_matrix import style_accuracy
+from reward_distiller.teacher.endpoint import read_completion
 from reward_distiller.testbed.benchmark import style_items
 from reward_distiller.testbed.language import STYLES, TASKS, World
 from reward_distiller.testbed.models import CANDIDATES, reply
-from reward_distiller.teacher.endpoint import read_completion
 
 
 def accuracies(score, count=600):
@@ -47,7 +47,9 @@ def test_quality_is_graded_and_blind_to_style():
             if wrong:
                 items[wrong - 1] = world.wrong_item(task, items, wrong - 1, rng)
             for style in STYLES:
-                assert world.quality(text, world.respond(task, items, style, rng)) == pytest.approx(1 - wrong / task.count)
+                assert world.quality(text, world.respond(task, items, style, rng)) == pytest.approx(
+                    1 - wrong / task.count
+                )
     assert seen == set(TASKS)
 
 
@@ -66,7 +68,8 @@ def test_hostile_text_has_no_quality():
 
 
 def teach(prompt, first, second, seed, **options):
-    text = f"<question>\n{prompt}\n</question>\n<response_1>\n{first}\n</response_1>\n<response_2>\n{second}\n</response_2>"
+    parts = {"question": prompt, "response_1": first, "response_2": second}
+    text = "\n".join(f"<{tag}>\n{value}\n</{tag}>" for tag, value in parts.items())
     request = {"model": "teacher", "messages": [{"role": "user", "content": text}], "sample": seed}
     answer = read_completion(reply(request | {"testbed": {"garble": 0.0, **options}})).text
     return [int(x) for x in answer.split()]
@@ -106,9 +109,10 @@ def test_biases_can_be_set():
     items[0] = world.wrong_item(task, items, 0, rng)
     short, long = (world.respond(task, items, style, rng) for style in ("concise", "formatted"))
     still = {"noise": 0.0, "position_bias": 0.0}
-    assert teach(prompt, short, long, 0, verbosity_bias=0.0, **still)[0] == teach(
-        prompt, short, long, 0, verbosity_bias=0.0, **still
-    )[1]
+    assert (
+        teach(prompt, short, long, 0, verbosity_bias=0.0, **still)[0]
+        == teach(prompt, short, long, 0, verbosity_bias=0.0, **still)[1]
+    )
     assert teach(prompt, short, long, 0, verbosity_bias=2.0, **still)[1] == (
         teach(prompt, short, long, 0, verbosity_bias=0.0, **still)[1] + 2
     )
@@ -122,7 +126,11 @@ def test_style_goes_with_skill_only_while_the_bias_is_on():
     def mean_length(name, bias):
         lengths = []
         for prompt in world.prompts(200, 0, "train"):
-            request = {"model": name, "messages": [{"role": "user", "content": prompt}], "testbed": {"style_bias": bias}}
+            request = {
+                "model": name,
+                "messages": [{"role": "user", "content": prompt}],
+                "testbed": {"style_bias": bias},
+            }
             lengths.append(len(read_completion(reply(request)).text))
         return sum(lengths) / len(lengths)
 

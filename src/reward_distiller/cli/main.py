@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from reward_distiller import __version__
+from reward_distiller.cli import arms, prepare, testbed
 from reward_distiller.cli import score as scoring
 from reward_distiller.config import Config, load_config
 from reward_distiller.recipes import demo as demo_recipe
@@ -17,6 +18,10 @@ from reward_distiller.recipes.card import evaluation_section
 from reward_distiller.testbed.parts import TestbedParts
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+app.add_typer(prepare.app, name="prepare")
+app.add_typer(testbed.app, name="testbed")
+app.command()(arms.arms)
 
 ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[key.sub=value ...]", help="changes to the config")]

@@ -7,6 +7,7 @@ dropped and counted. Both are known before anything is paid for.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
@@ -29,10 +30,13 @@ class Fields:
         self.where, self.number, self.row, self.columns = where, number, row, columns
 
     def get(self, name: str) -> Any:
-        """The value of a field, or None where the row has none; dots in a column reach into objects."""
+        """The value of a field, or None where the row has none; dots in a column reach into objects and lists."""
         value: Any = self.row
         for part in self.columns.get(name, name).split("."):
-            value = value.get(part) if isinstance(value, dict) else None
+            if isinstance(value, list) and part.isdigit():
+                value = value[int(part)] if int(part) < len(value) else None
+            else:
+                value = value.get(part) if isinstance(value, dict) else None
         return value
 
     def require(self, name: str) -> Any:
@@ -118,8 +122,10 @@ class Fields:
         return text
 
 
-def rows_of(source: DataSource, testbed_rows: Rows | None = None) -> tuple[str, Iterator[tuple[int, Row]]]:
-    """The name of a source and its rows. Rows of the testbed are handed in."""
+def rows_of(
+    source: DataSource, testbed_rows: Rows | None = None, seed: int = 0
+) -> tuple[str, Iterator[tuple[int, Row]]]:
+    """The name of a source and its rows, `limit` of them. Rows of the testbed are handed in."""
     if source.testbed is not None:
         if testbed_rows is None:
             raise ConfigError("the testbed's data is only there when the command line hands it in")
@@ -128,6 +134,10 @@ def rows_of(source: DataSource, testbed_rows: Rows | None = None) -> tuple[str, 
         name, rows = source.hub, _hub_rows(source)
     else:
         name, rows = str(source.file), read_rows(source.file)
+    if source.shuffle:
+        order = list(rows)
+        random.Random(f"rows:{seed}").shuffle(order)
+        rows = iter(order)
     if source.limit is None:
         return name, rows
     return name, islice(rows, source.limit)  # reads no row beyond, which may be malformed

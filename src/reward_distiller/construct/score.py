@@ -3,54 +3,64 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from reward_distiller.config import ChatModel
 from reward_distiller.construct.annotate import scoring_question
 from reward_distiller.construct.balance import Balance
 from reward_distiller.construct.refine import Refined
 from reward_distiller.records import Pair
-from reward_distiller.teacher.engine import Answer, Engine, Question
+from reward_distiller.teacher.engine import Answer, Engine, Failed, Quarantined, Question
 from reward_distiller.teacher.parsing import parse_score
 from reward_distiller.teacher.prompts import Templates
+
+T = TypeVar("T")
 
 
 def score_self_calibrated(
     refined: Sequence[Refined], teacher: ChatModel, templates: Templates, engine: Engine
 ) -> tuple[list[Pair], Balance]:
     """The refinement dialogue as context, s_T(x, y_l) as the anchor; the teacher scores y_w* alone."""
-    questions = [_calibration_question(r, templates) for r in refined]
-    outcomes = engine.ask(teacher, "score", questions)
-    pairs = []
-    balance = Balance("score", "refined pairs", len(refined))
-    for item in refined:
-        outcome = outcomes[item.pair.id]
-        if isinstance(outcome, Answer):
-            assert item.pair.rejected_score is not None
-            pairs.append(_refined_pair(item, outcome.value, item.pair.rejected_score, teacher))
-            balance.keep()
-        else:
-            balance.lose_to(outcome, item.pair.id, teacher.model)
-    return pairs, balance.check()
+    outcomes = engine.ask(teacher, "score", [_calibration_question(r, templates) for r in refined])
+
+    def scores(item: Refined, value: float) -> tuple[float, float]:
+        assert item.pair.rejected_score is not None
+        return value, item.pair.rejected_score
+
+    return _scored(refined, outcomes, scores, teacher)
 
 
 def score_pairwise(
     refined: Sequence[Refined], teacher: ChatModel, templates: Templates, engine: Engine, seed: int
 ) -> tuple[list[Pair], Balance]:
     """(y_w*, y_l) through prompt D.1 in random order, without history or anchor."""
-    first = {r.pair.id: random.Random(f"order:{seed}:{r.pair.id}").random() < 0.5 for r in refined}
+    refined_first = {r.pair.id: random.Random(f"order:{seed}:{r.pair.id}").random() < 0.5 for r in refined}
     questions = []
     for item in refined:
-        shown = (item.response, item.pair.rejected) if first[item.pair.id] else (item.pair.rejected, item.response)
+        shown = (item.response, item.pair.rejected)
+        shown = shown if refined_first[item.pair.id] else shown[::-1]
         questions.append(scoring_question(item.pair.id, item.pair.prompt, *shown, templates))
     outcomes = engine.ask(teacher, "score", questions)
+
+    def scores(item: Refined, value: tuple[float, float]) -> tuple[float, float]:
+        return value if refined_first[item.pair.id] else value[::-1]
+
+    return _scored(refined, outcomes, scores, teacher)
+
+
+def _scored(
+    refined: Sequence[Refined],
+    outcomes: Mapping[str, Answer[T] | Quarantined | Failed],
+    scores: Callable[[Refined, T], tuple[float, float]],
+    teacher: ChatModel,
+) -> tuple[list[Pair], Balance]:
     pairs = []
     balance = Balance("score", "refined pairs", len(refined))
     for item in refined:
         outcome = outcomes[item.pair.id]
         if isinstance(outcome, Answer):
-            scores = outcome.value if first[item.pair.id] else outcome.value[::-1]
-            pairs.append(_refined_pair(item, *scores, teacher))
+            pairs.append(_refined_pair(item, *scores(item, outcome.value), teacher))
             balance.keep()
         else:
             balance.lose_to(outcome, item.pair.id, teacher.model)

@@ -58,11 +58,17 @@ def soft_capped(logits: Tensor, cap: float | None) -> Tensor:
     return logits if cap is None else cap * torch.tanh(logits / cap)
 
 
-def load_causal_lm(path: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Any:
-    """A causal LM in fp32: under AdamW at 1e-5, bf16 weights do not move (0.02 - 1e-5 == 0.02)."""
+def load_causal_lm(
+    path: str,
+    *,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    dtype: torch.dtype = torch.float32,
+) -> Any:
+    """A causal LM. One to train must be fp32: under AdamW at 1e-5, bf16 weights do not move (0.02 - 1e-5 == 0.02)."""
     try:
         return transformers.AutoModelForCausalLM.from_pretrained(
-            path, revision=revision, trust_remote_code=trust_remote_code, dtype=torch.float32
+            path, revision=revision, trust_remote_code=trust_remote_code, dtype=dtype
         )
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"no causal LM can be loaded from {path} ({_first_line(error)})") from error

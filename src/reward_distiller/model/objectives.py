@@ -74,8 +74,10 @@ def response_losses(
         if teacher_D is None or teacher_logits_of is None:
             return nll, nll.new_zeros(())
         log_p_teacher = F.log_softmax(teacher_logits_of(teacher_D).float(), dim=-1)
-        student_V = log_p_student[:, : log_p_teacher.shape[-1]]  # a padding token may have been added to the student
-        kl_T = (log_p_teacher.exp() * (log_p_teacher - student_V)).sum(-1)
+        # Logits of one vocabulary may differ in width by padding rows, or by a padding token of the student's.
+        shared = min(log_p_student.shape[-1], log_p_teacher.shape[-1])
+        log_p_student, log_p_teacher = log_p_student[:, :shared], log_p_teacher[:, :shared]
+        kl_T = (log_p_teacher.exp() * (log_p_teacher - log_p_student)).sum(-1)
         return nll, (weight_T[part] * kl_T).sum()
 
     size = max(1, chunk_logits // max(1, logits_of(hidden_TD[:1].detach()).shape[-1]))

@@ -8,7 +8,7 @@ the same for all arms. Knows no methods: what an arm changes is the config's bus
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from reward_distiller.recipes.parts import Parts
 from reward_distiller.recipes.reward_model import run
 
 Arms = Mapping[str, Sequence[str]]
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")  # what can be a folder everywhere
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # a folder everywhere, and none of the files beside it
 COLUMNS = {  # group and figure in an arm's results -> title; a column is shown where some arm has it
     ("held_out", "accuracy"): "held-out pairs",
     ("testbed", "easy"): "easy",
@@ -49,7 +49,7 @@ def load_arms(path: str | Path) -> dict[str, list[str]]:
         raise ConfigError(f"{path}: arms are a mapping of names to lists of key.sub=value")
     for name, overrides in data.items():
         if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise ConfigError(f"{path}: {name!r} is no name for an arm. Use letters, digits, '_', '-' and '.'")
+            raise ConfigError(f"{path}: {name!r} is no name for an arm. Use letters, digits, '_' and '-'")
         if not isinstance(overrides, list) or not all(isinstance(o, str) for o in overrides):
             raise ConfigError(f"{path}: arm {name}: write its changes as a list of key.sub=value")
     return data
@@ -131,18 +131,23 @@ def _cell(figure: dict[str, float] | None) -> str:
 def _notes(results: dict[str, Any]) -> list[str]:
     """What the figures are, and what a reader must know of the arms to compare them."""
     arms = results["arms"]
-    sizes = {
-        figures["accuracy"]["n"] for e in arms.values() if "accuracy" in (figures := e["results"].get("held_out", {}))
-    }
-    counts = f" over {' or '.join(str(n) for n in sorted(sizes))} held-out prompts" if sizes else ""
+    held_out = [e["results"]["held_out"] for e in arms.values() if "held_out" in e["results"]]
+    lines = [f"Percent right, with 95% intervals; seed {results['seed']}."]
+    if held_out:
+        prompts = _either(figures["accuracy"]["n"] for figures in held_out)
+        too_long = _either(figures["too_long"] for figures in held_out)
+        lines.append(f"Held-out pairs are of {prompts} prompts unseen in training; {too_long} more were too long.")
     off = [name for name, e in arms.items() if not e["refinement"]]
     recorded = [name for name, e in arms.items() if e["teacher"] is None]
-    lines = [f"Percent right, with 95% intervals{counts}; seed {results['seed']}."]
     if off:
         lines.append(f"Refinement off: {_all_or(off, arms)}.")
     if recorded:
         lines.append(f"Recorded teacher (scores read from the data set, no calls): {_all_or(recorded, arms)}.")
     return [" ".join(lines)]
+
+
+def _either(counts: Iterable[int]) -> str:
+    return " or ".join(str(count) for count in sorted(set(counts)))
 
 
 def _all_or(names: list[str], arms: dict[str, Any]) -> str:

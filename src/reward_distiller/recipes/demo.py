@@ -1,4 +1,4 @@
-"""Two methods on one config, side by side: what `make demo` runs."""
+"""Bradley-Terry and RM-Distiller on one config, side by side: what `make demo` runs."""
 
 from __future__ import annotations
 
@@ -6,25 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from reward_distiller.config import Config
-from reward_distiller.console import say
 from reward_distiller.files import write_json
+from reward_distiller.recipes.arms import run_arms
 from reward_distiller.recipes.parts import Parts
-from reward_distiller.recipes.reward_model import run
 
 METHODS = ("bradley_terry", "rm_distiller")
 COLUMNS = ("easy", "normal", "hard", "average")
 
 
 def demo(config: Config, parts: Parts, output: Path) -> str:
-    """Run both methods into `output`, write results.json there, and give the table to print."""
-    results: dict[str, Any] = {}
-    for method in METHODS:
-        say(f"== {method}")
-        arm = config.model_copy(update={"method": method, "output": str(output / f"seed-{config.seed}" / method)})
-        results[method] = run(arm, parts)
+    """Run both methods into OUTPUT/seed-N, write OUTPUT/results.json, and give the table to print."""
+    arms = {method: [f"method={method}"] for method in METHODS}
+    entries = run_arms(config, parts, arms, output / f"seed-{config.seed}")["arms"]
+    results = {method: entries[method]["results"] for method in METHODS}
+    figures = {m: {c: r["testbed"][c]["value"] for c in COLUMNS} for m, r in results.items()}
     model = results[METHODS[-1]]["model"]
-    methods = {m: {c: r["testbed"][c]["value"] for c in COLUMNS} for m, r in results.items()}
-    write_json(output / "results.json", {"seed": config.seed, "methods": methods, "model": model})
+    write_json(output / "results.json", {"seed": config.seed, "methods": figures, "model": model})
     return f"{table(results)}\n\nreward model: {model}"
 
 

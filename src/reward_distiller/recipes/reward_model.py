@@ -66,6 +66,8 @@ def run(config: Config, parts: Parts) -> dict[str, Any]:
     """Do the whole run; give what results.json holds."""
     with run_folder(config) as folder:
         chat = student_chat(config, parts)
+        if method_named(config.method).objective(config).kl_weight > 0:
+            _kl_teacher(config, parts, chat)  # a wrong one is found before anything is paid for
         return _train_and_evaluate(folder, config, parts, chat, construct_into(folder, config, parts))
 
 
@@ -88,7 +90,7 @@ def train_on_pairs(config: Config, parts: Parts) -> dict[str, Any]:
     """Train and evaluate on pairs as they stand: the label is taken as it is, scores are needed for a margin only."""
     method = method_named(config.method)
     assert config.pairs is not None
-    where, rows = rows_of(config.pairs)
+    where, rows = rows_of(config.pairs, seed=config.seed)
     pairs, balance = load_pairs(where, rows, config.pairs.columns, scored=method.needs_margin)
     say(balance.line())
     with run_folder(config) as folder:
@@ -130,7 +132,7 @@ def read_inputs(config: Config, parts: Parts) -> Inputs:
     templates = Templates(config.annotation.templates)
     source = config.prompts or config.pairs
     assert source is not None
-    where, rows = rows_of(source, parts.rows(source.testbed) if source.testbed else None)
+    where, rows = rows_of(source, parts.rows(source.testbed) if source.testbed else None, config.seed)
     if config.prompts:
         prompts, balance = load_prompts(where, rows, source.columns)
         return Inputs(prompts, [], balance, templates)
@@ -263,12 +265,19 @@ def _student_lm(config: Config, parts: Parts, chat: ChatFormat) -> Any:
     return load_causal_lm(chat.where, revision=student.revision, trust_remote_code=student.trust_remote_code)
 
 
-def _reference(config: Config, parts: Parts, chat: ChatFormat) -> ReferenceLM:
+def _kl_teacher(config: Config, parts: Parts, chat: ChatFormat) -> str:
+    """The path of the KL teacher, its vocabulary checked."""
     name = config.rm_distiller.kl_teacher
     path = str(parts.kl_teacher()) if name == "testbed" else str(name)
     check_vocabularies(chat.tokenizer, load_tokenizer(path), path)
-    lm = load_causal_lm(path).to(device_of(config.training.device)).eval()
-    return ReferenceLM(lm)
+    return path
+
+
+def _reference(config: Config, parts: Parts, chat: ChatFormat) -> ReferenceLM:
+    device = device_of(config.training.device)
+    # It is never trained, so half precision does where there is hardware for it.
+    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    return ReferenceLM(load_causal_lm(_kl_teacher(config, parts, chat), dtype=dtype).to(device).eval())
 
 
 def _reward_statistics(network: Any, chat: ChatFormat, encoded: list[EncodedPair]) -> dict[str, float]:
