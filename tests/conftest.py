@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import settings
+
+# Before torch is loaded: see `cli/entry.py`. And no test asks a hub for anything.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 settings.register_profile("here", deadline=None, database=None)  # machines may be busy; nothing is left behind
 settings.load_profile("here")

@@ -7,7 +7,7 @@ import copy
 import pytest
 import yaml
 
-from reward_distiller.config import apply_override, load_config, parse_config
+from reward_distiller.config import apply_override, load_config, parse_config, parse_yaml
 from reward_distiller.errors import ConfigError
 
 GOOD = {
@@ -154,3 +154,15 @@ def test_a_key_in_the_config_is_a_name_of_a_variable_only():
     for override in ("teacher.api_key=sk-1", "teacher.headers_env=[X]"):
         with pytest.raises(ConfigError):
             parse_config(changed(override))
+
+
+def test_numbers_with_an_exponent_are_numbers_in_files_too(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text("a: 1e-5\nb: 2E3\nc: e5\nd: 1.5e-3\n")
+    assert parse_yaml(path.read_text()) == {"a": 1e-5, "b": 2000.0, "c": "e5", "d": 1.5e-3}
+
+
+@pytest.mark.parametrize("key", ["stop.0.x", "stop.²", "stop.-1"])
+def test_overrides_into_lists_of_plain_values_are_refused(key):
+    with pytest.raises(ConfigError, match="override"):
+        apply_override({"stop": ["a"]}, f"{key}=1")

@@ -6,13 +6,13 @@ Keys never stand here, only the names of the environment variables that hold the
 
 from __future__ import annotations
 
-import contextlib
 import os
+import re
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from reward_distiller.errors import ConfigError
 
@@ -61,6 +61,14 @@ class ChatModel(Section):
     retries: int = Field(6, ge=0, description="further attempts after 408, 409, 429, 5xx and broken connections")
     max_asks: int = Field(3, ge=1, description="samples bought in all when an answer cannot be parsed")
     price: Price | None = None
+
+    @field_validator("extra_body")
+    @classmethod
+    def _not_ours(cls, body: dict[str, Any]) -> dict[str, Any]:
+        ours = sorted({"model", "messages", "sample"} & set(body))
+        if ours:
+            raise ValueError(f"{', '.join(ours)} cannot be set here")
+        return body
 
     @property
     def is_testbed(self) -> bool:
@@ -236,6 +244,20 @@ class Config(Section):
         return Path(self.ledger) if self.ledger else Path(self.output) / "ledger.sqlite"
 
 
+class _Yaml(yaml.SafeLoader):
+    """YAML 1.1 reads 1e-5 as text, which nobody means."""
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+"), list("-+0123456789")
+)
+
+
+def parse_yaml(text: str) -> Any:
+    """Safe YAML with numbers such as 1e-5. Raises yaml.YAMLError."""
+    return yaml.load(text, Loader=_Yaml)
+
+
 def load_config(path: str | Path, overrides: list[str] = ()) -> Config:  # type: ignore[assignment]
     """Read a YAML file, apply `key.sub=value` overrides (values are YAML) and validate.
 
@@ -243,7 +265,7 @@ def load_config(path: str | Path, overrides: list[str] = ()) -> Config:  # type:
     """
     path = Path(path)
     try:
-        data = yaml.safe_load(path.read_text("utf-8"))
+        data = parse_yaml(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: there is no such config file. Start from one in configs/") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -277,29 +299,24 @@ def apply_override(data: dict[str, Any], override: str) -> None:
     if not equals or not all(parts):
         raise ConfigError(f"override {override!r}: write it as key.sub=value")
     try:
-        value = yaml.safe_load(text)
+        value = parse_yaml(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"override {override!r}: the value is not YAML: {error}") from error
-    if isinstance(value, str):  # YAML 1.1 reads 1e-5 as text, which nobody means
-        with contextlib.suppress(ValueError):
-            value = float(text) if any(c.isdigit() for c in text) else value
     node: Any = data
     for part in parts[:-1]:
-        node = _child(node, part, override)
-    if isinstance(node, list):
-        _child(node, parts[-1], override)
-        node[int(parts[-1])] = value
-    else:
-        node[parts[-1]] = value
+        place = _place(node, part, override)
+        if isinstance(node, dict) and node.get(place) is None:
+            node[place] = {}
+        node = node[place]
+        if not isinstance(node, dict | list):
+            raise ConfigError(f"override {override!r}: {part!r} is a value, not a section")
+    node[_place(node, parts[-1], override)] = value
 
 
-def _child(node: Any, part: str, override: str) -> Any:
-    if isinstance(node, list):
-        if not part.isdigit() or int(part) >= len(node):
-            raise ConfigError(f"override {override!r}: the list has items 0 to {len(node) - 1}, not {part!r}")
-        return node[int(part)]
-    if node.get(part) is None:
-        node[part] = {}
-    if not isinstance(node[part], dict | list):
-        raise ConfigError(f"override {override!r}: {part!r} is a value, not a section")
-    return node[part]
+def _place(node: dict[str, Any] | list[Any], part: str, override: str) -> Any:
+    """A key of a section, or an index of a list."""
+    if isinstance(node, dict):
+        return part
+    if not part.isdecimal() or int(part) >= len(node):
+        raise ConfigError(f"override {override!r}: the list has items 0 to {len(node) - 1}, not {part!r}")
+    return int(part)

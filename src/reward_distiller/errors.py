@@ -69,6 +69,12 @@ class TrainingError(RewardDistillerError):
     exit_code = 8
 
 
+class FileError(RewardDistillerError):
+    """A file or folder that cannot be written: disk full, no permission."""
+
+    exit_code = 10
+
+
 class MissingExtra(RewardDistillerError):
     """An optional dependency is not installed."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import gzip
+import hashlib
 import json
 import os
 import shutil
@@ -20,9 +21,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from reward_distiller.errors import DataError, LedgerError, RewardDistillerError
+from reward_distiller.errors import DataError, FileError, LedgerError, RewardDistillerError
 
 Row = dict[str, Any]
+PARTIAL = ".partial"  # ends the name of everything that is being written
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -32,19 +34,31 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_bytes(path: str | Path, data: bytes) -> None:
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+        yield
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise FileError(
+            f"{path} cannot be written ({reason}). Make room or choose another place, then run again"
+        ) from error
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -65,17 +79,39 @@ def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
 def new_folder(path: str | Path) -> Iterator[Path]:
     """A folder that appears under its name only when the block has filled it without an error."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    try:
-        yield temporary
-        os.chmod(temporary, 0o755)
-        if path.exists():
-            shutil.rmtree(path)
-        os.replace(temporary, path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL))
+        try:
+            yield temporary
+            os.chmod(temporary, 0o755)
+            if path.exists():
+                shutil.rmtree(path)
+            os.replace(temporary, path)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+def remove_partial(folder: str | Path) -> None:
+    """Remove what a killed process left half-written. Only for who holds the folder's lock."""
+    for left in Path(folder).rglob(f".*{PARTIAL}"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+def fingerprint(path: str | Path) -> str:
+    """A local folder's contents as one hash; anything else (a Hub id) stands for itself."""
+    folder = Path(path)
+    if not folder.is_dir():
+        return str(path)
+    digest = hashlib.sha256()
+    for file in sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")):
+        with open(file, "rb") as opened:
+            digest.update(file.name.encode() + hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()
 
 
 def read_rows(path: str | Path) -> Iterator[tuple[int, Row]]:
@@ -143,8 +179,10 @@ def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
 def locked(path: str | Path, error: type[RewardDistillerError] = LedgerError) -> Iterator[None]:
     """Hold an exclusive lock; it ends with the process, however that ends."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a") as file:
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a")  # noqa: SIM115 - closed below
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as cause:

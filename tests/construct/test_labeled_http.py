@@ -34,7 +34,7 @@ from reward_distiller.testbed.server import ModelServer, serve
 
 ROWS = 40
 FILES = ("pairs.jsonl", "balance.json", "quarantine.jsonl")
-TRANSPORT = {"429": 0.15, "500": 0.1, "reset": 0.1, "hang": 0.05}
+TRANSPORT = {"429": 0.15, "500": 0.1, "reset": 0.1, "hang": 0.03}
 USELESS = {"truncated_json": 0.1, "empty_choices": 0.1, "html": 0.1, "garbage": 0.1}
 
 
@@ -64,7 +64,7 @@ def construct(folder: Path, rows: Path, server: ModelServer, garble: float) -> l
             "model": "teacher",
             "base_url": server.base_url,
             "concurrency": 6,
-            "timeout": 0.5,
+            "timeout": 1.5,
             "extra_body": {"testbed": {"garble": garble}},
         },
         "rm_distiller": {"beta": 0.0, "tau_s": 1.0},

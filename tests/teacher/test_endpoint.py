@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import subprocess
+import sys
 import threading
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import pytest
 
+from reward_distiller.cli.testbed import app
 from reward_distiller.config import ChatModel, Sampling
 from reward_distiller.construct.balance import Balance
 from reward_distiller.errors import ConfigError, EndpointError
@@ -219,8 +223,8 @@ def test_a_refused_request_fails_alone(tmp_path):
 def test_transport_faults_are_retried_until_all_is_answered(tmp_path, fault):
     with serve() as server:
         expected = ask(tmp_path / "good", server.base_url)
-    with serve(faults={fault: 0.5}, hang_seconds=0.6) as server:
-        outcomes = ask(tmp_path / "bad", server.base_url, timeout=0.3 if fault == "hang" else 30.0)
+    with serve(faults={fault: 0.5}, hang_seconds=1.5) as server:
+        outcomes = ask(tmp_path / "bad", server.base_url, timeout=1.0 if fault == "hang" else 30.0)
         assert server.written == len(TEXTS)
         assert sum(server.asked.values()) > len(TEXTS)
     assert outcomes == expected
@@ -334,3 +338,23 @@ def test_the_server_is_gone_after_its_block_even_with_a_request_hanging():
             httpx.post(url, json={"model": "teacher", "messages": [{"role": "user", "content": "x"}]}, timeout=0.1)
     with pytest.raises(httpx.ConnectError):
         httpx.post(url, json={}, timeout=1)
+
+
+def test_the_command_serves_until_it_is_interrupted():
+    program = "from reward_distiller.cli.testbed import app; app()"
+    command = [sys.executable, "-c", program, "serve", "--port", "0", "--fault", "500=1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        url = child.stdout.readline().split()[-1]
+        request = {"model": "teacher", "messages": [{"role": "user", "content": TEXTS[0]}]}
+        statuses = [httpx.post(f"{url}/chat/completions", json=request).status_code for _ in range(3)]
+        child.send_signal(signal.SIGINT)
+        assert child.wait(10) == 0
+        assert child.stdout.read() == "stopped; answers written: 1\n"
+    assert statuses == [500, 500, 200]
+
+
+@pytest.mark.parametrize("option", ["429", "429=often", "flood=0.1", "=1"])
+def test_the_command_names_a_fault_that_cannot_be(option):
+    with pytest.raises(ConfigError, match="fault"):
+        app(["serve", "--port", "0", "--fault", option], standalone_mode=False)

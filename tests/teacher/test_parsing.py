@@ -161,3 +161,9 @@ def test_a_megabyte_of_one_character_is_refused_at_once():
         for character in "7 <":
             with pytest.raises(Unparsable):
                 parse(character * 1_000_000 + "x")
+
+
+def test_thoughts_that_never_end_are_told_as_such():
+    for parse in (parse_pair_scores, parse_score, parse_refinement, parse_response):
+        with pytest.raises(Unparsable, match="not closed"):
+            parse("<think>7 8")

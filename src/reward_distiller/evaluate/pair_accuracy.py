@@ -13,6 +13,7 @@ from reward_distiller.evaluate.statistics import Figure, percent
 from reward_distiller.records import Pair, Prompt
 
 PairScorer = Callable[[Pair], tuple[float, float]]
+RowScorer = Callable[[Sequence[tuple[Prompt, Sequence[str]]]], list[list[float]]]  # prompts with responses -> rewards
 
 
 def accuracy(pairs: Sequence[Pair], score: PairScorer, *, tie: float = 0.0) -> Figure:
@@ -25,9 +26,7 @@ def accuracy(pairs: Sequence[Pair], score: PairScorer, *, tie: float = 0.0) -> F
     return percent(means, [len(v) for v in by_prompt.values()])
 
 
-def by_rewards(
-    pairs: Sequence[Pair], score_rows: Callable[[Sequence[tuple[Prompt, Sequence[str]]]], list[list[float]]]
-) -> PairScorer:
+def by_rewards(pairs: Sequence[Pair], score_rows: RowScorer) -> PairScorer:
     """A scorer of pairs that looks up rewards computed for all of them at once."""
     rewards = dict(
         zip((p.id for p in pairs), score_rows([(p.prompt, (p.chosen, p.rejected)) for p in pairs]), strict=True)

@@ -25,9 +25,9 @@ from reward_distiller.construct.load import load_pairs, load_prompts, rows_of
 from reward_distiller.construct.pairs import write_pairs
 from reward_distiller.construct.pipeline import Construction, StepEstimate, estimate, split_prompts
 from reward_distiller.errors import ConfigError
-from reward_distiller.evaluate.pair_accuracy import accuracy, by_rewards, longer, source_model
+from reward_distiller.evaluate.pair_accuracy import RowScorer, accuracy, by_rewards, longer, source_model
 from reward_distiller.evaluate.style_matrix import style_accuracy
-from reward_distiller.files import locked, write_json, write_rows, write_text
+from reward_distiller.files import fingerprint, locked, remove_partial, write_json, write_rows, write_text
 from reward_distiller.methods import method_named
 from reward_distiller.model.batches import EncodedPair, encode_pairs
 from reward_distiller.model.chat import ChatFormat, load_tokenizer, read_template
@@ -117,6 +117,7 @@ def run_folder(config: Config) -> Iterator[Path]:
     """The run's folder, locked, with the resolved config in it."""
     folder = Path(config.output)
     with locked(folder / ".lock", ConfigError):
+        remove_partial(folder)
         write_text(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         yield folder
 
@@ -225,7 +226,7 @@ def train_into(folder: Path, config: Config, parts: Parts, chat: ChatFormat, pai
         {
             "pairs": [(p.id, p.chosen_score, p.rejected_score, p.teacher_response) for p in pairs],
             "config": config.model_dump(mode="json", include={"method", "seed", "rm_distiller", "student", "training"}),
-            "world": config.testbed.model_dump(include={"seed", "pretrain_steps"}),
+            "student": fingerprint(chat.where),
             "versions": [torch.__version__, transformers.__version__],
         }
     )
@@ -313,13 +314,20 @@ def evaluate_run(
             return model.score_rows([(prompt.as_dicts(), responses) for prompt, responses in rows], advance)
 
     if held_out:
-        fitting = [p for p in held_out if model.fits(p.prompt.as_dicts(), (p.chosen, p.rejected))]
-        by_model = source_model(training)
-        scorers = {"accuracy": by_rewards(fitting, score), "longer_response": longer}
-        scorers |= {"source_model": by_model} if by_model else {}
-        results["held_out"] = {name: accuracy(fitting, scorer).as_dict() for name, scorer in scorers.items()}
-        results["held_out"]["too_long"] = len(held_out) - len(fitting)
+        results["held_out"] = _held_out(model, training, held_out, score)
     if config.evaluation.testbed_prompts:
         figures = style_accuracy(parts.style_items(config.evaluation.testbed_prompts), score)
         results["testbed"] = {name: figure.as_dict() for name, figure in figures.items()}
+    return results
+
+
+def _held_out(model: RewardModel, training: list[Pair], held_out: list[Pair], score: RowScorer) -> dict[str, Any]:
+    """Accuracy on prompts never trained on, of the model and of scorers that read nothing."""
+    fitting = [p for p in held_out if model.fits(p.prompt.as_dicts(), (p.chosen, p.rejected))]
+    results: dict[str, Any] = {"too_long": len(held_out) - len(fitting)}
+    if fitting:
+        by_model = source_model(training)
+        scorers = {"accuracy": by_rewards(fitting, score), "longer_response": longer}
+        scorers |= {"source_model": by_model} if by_model else {}
+        results |= {name: accuracy(fitting, scorer).as_dict() for name, scorer in scorers.items()}
     return results

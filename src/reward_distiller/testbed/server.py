@@ -8,6 +8,7 @@ nothing of ledgers, retries or parsers.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import socket
@@ -151,8 +152,17 @@ class _Handler(BaseHTTPRequestHandler):
         if not (length.isascii() and length.isdigit()) or int(length) > LARGEST_BODY:
             self.close_connection = True  # where the next request would begin is not known
             self._error(400, "send the body with its Content-Length")
+            self._drain()
             return None
         return self.rfile.read(int(length))
+
+    def _drain(self) -> None:
+        """Read on for a moment: closing with bytes unread would reset the connection and lose the answer."""
+        self.connection.settimeout(0.2)
+        with contextlib.suppress(OSError):
+            for _ in range(64):
+                if not self.rfile.read1(2**16):
+                    break
 
     def _error(self, status: int, message: str, code: str | None = None, headers: Mapping[str, str] = {}) -> None:
         kind = "server_error" if status >= 500 else "invalid_request_error"
@@ -167,6 +177,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **headers}.items():
             self.send_header(name, value)
+        if self.close_connection:
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body[:only])
         if only is None and status == 200 and self.command == "POST":
@@ -233,4 +245,4 @@ def serve_forever(port: int, **options: Any) -> None:
         try:
             threading.Event().wait()
         except KeyboardInterrupt:
-            print(f"stopped after {server.written} answers")
+            print(f"stopped; answers written: {server.written}")
