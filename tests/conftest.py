@@ -8,7 +8,7 @@ import pytest
 from hypothesis import settings
 
 # Before torch is loaded: see `cli/entry.py`. And no test asks a hub for anything.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "2000")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 settings.register_profile("here", deadline=None, database=None)  # machines may be busy; nothing is left behind

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -9,7 +10,7 @@ import sys
 
 import pytest
 
-from reward_distiller.errors import ConfigError, LedgerError
+from reward_distiller.errors import ConfigError, FileError, LedgerError
 from reward_distiller.files import locked, new_folder, read_rows, write_bytes, write_json, write_rows, write_text
 
 
@@ -32,11 +33,11 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
     write_bytes(path, b"old")
 
     def fail(*args):
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, broken, fail)
-        with pytest.raises(OSError, match="no space"):
+        with pytest.raises(FileError, match=r"cannot be written \(No space left on device\)\. Make room"):
             write_bytes(path, b"new")
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["data.bin"]

@@ -12,6 +12,8 @@ from reward_distiller.model.batches import encode_pairs, plan_steps
 from reward_distiller.model.network import build_network, load_causal_lm
 from reward_distiller.model.objectives import Objective, bradley_terry, margin_regression
 from reward_distiller.model.trainer import ReferenceLM, Trainer, check_vocabularies
+from reward_distiller.testbed.language import World
+from reward_distiller.testbed.student import build_tokenizer
 
 FULL = Objective(margin_regression, pair_weight=0.6, nll_weight=0.25, kl_weight=0.15)
 
@@ -167,5 +169,6 @@ def test_no_pairs_is_an_error():
 def test_another_vocabulary_is_found_before_training():
     check_vocabularies(tiny.byte_tokenizer(), tiny.byte_tokenizer(), "teacher")
     check_vocabularies(tiny.byte_tokenizer(pad_token="<pad>"), tiny.byte_tokenizer(), "teacher")
+    check_vocabularies(tiny.byte_tokenizer(), tiny.byte_tokenizer(pad_token="<pad>"), "teacher")
     with pytest.raises(ModelError, match="another vocabulary"):
-        check_vocabularies(tiny.byte_tokenizer(), tiny.byte_tokenizer(pad_token="<pad>"), "teacher")
+        check_vocabularies(tiny.byte_tokenizer(), build_tokenizer(World(0)), "teacher")

@@ -13,9 +13,9 @@ from reward_distiller.errors import RewardDistillerError
 
 
 def entry() -> None:
-    # Must stand before torch is loaded: threads that spin while they wait make a training of two threads
-    # several times slower as soon as anything else wants one of the cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Must stand before torch is loaded. Its threads spin while they wait for each other, by default for so long
+    # that a training on all cores becomes ten times slower as soon as anything else wants one of them.
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     import transformers
 
     from reward_distiller.cli.main import app
