@@ -33,7 +33,7 @@ class Fields:
         """The value of a field, or None where the row has none; dots in a column reach into objects and lists."""
         value: Any = self.row
         for part in self.columns.get(name, name).split("."):
-            if isinstance(value, list) and part.isdigit():
+            if isinstance(value, list) and part.isdecimal():
                 value = value[int(part)] if int(part) < len(value) else None
             else:
                 value = value.get(part) if isinstance(value, dict) else None
