@@ -42,14 +42,14 @@ class FunctionTransport:
 
 
 def fake(model: str = "teacher", **fields: Any) -> ChatModel:
-    return ChatModel(model=model, base_url="fake", **fields)
+    return ChatModel(model=model, base_url="http://fake", **fields)
 
 
 @contextmanager
 def fake_engine(folder: Path, answer: Callable[[dict[str, Any]], Any]) -> Iterator[tuple[Engine, FunctionTransport]]:
     """An engine whose endpoint `fake` answers by the function, and that does not wait between attempts."""
     transport = FunctionTransport(answer)
-    with open_engine(folder / "ledger.sqlite", {"fake": transport}) as engine:
+    with open_engine(folder / "ledger.sqlite", {"http://fake": transport}) as engine:
         engine.first_backoff = 0.001
         yield engine, transport
 

@@ -6,15 +6,19 @@ Keys never stand here, only the names of the environment variables that hold the
 
 from __future__ import annotations
 
+import copy
+import itertools
 import os
 import re
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from reward_distiller.errors import ConfigError
+from reward_distiller.records import canonical_json
 
 
 def fill_data_folder(path: str) -> str:
@@ -23,7 +27,7 @@ def fill_data_folder(path: str) -> str:
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Sampling(Section):
@@ -69,6 +73,32 @@ class ChatModel(Section):
         if ours:
             raise ValueError(f"{', '.join(ours)} cannot be set here")
         return body
+
+    @field_validator("extra_body", "chat_template_kwargs")
+    @classmethod
+    def _json(cls, value: dict[str, Any]) -> dict[str, Any]:
+        try:
+            canonical_json(value)
+        except TypeError as error:
+            raise ValueError(f"cannot be sent as JSON ({error})") from error
+        return value
+
+    @field_validator("base_url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        try:
+            parts = urlsplit(value)
+            known = value == "testbed" or (parts.scheme in ("http", "https") and bool(parts.hostname))
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError("not a URL: write http://HOST:PORT/v1, or testbed")
+        return value
+
+    def asks_like(self, other: ChatModel) -> bool:
+        """Whether both would send the same requests, so that the ledger could not tell their answers apart."""
+        asked = ("model", "sampling", "chat_template_kwargs", "extra_body", "max_tokens_field")
+        return all(getattr(self, name) == getattr(other, name) for name in asked)
 
     @property
     def is_testbed(self) -> bool:
@@ -233,11 +263,20 @@ class Config(Section):
                 raise ValueError("scenario unlabeled takes `prompts`, not `pairs`")
             if len(self.candidates) < 2:
                 raise ValueError("scenario unlabeled needs at least two `candidates` to draw two responses from")
+            if any(a.asks_like(b) for a, b in itertools.combinations(self.candidates, 2)):
+                raise ValueError("two `candidates` would send the same requests. Give each a model name of its own")
             if self.teacher is None:
                 raise ValueError("scenario unlabeled needs a `teacher`")
         elif self.pairs is None or self.prompts is not None or self.candidates:
             raise ValueError("scenario labeled takes `pairs`, and neither `prompts` nor `candidates`")
         return self
+
+    _given: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What was written, before defaults were filled in; a copy."""
+        return copy.deepcopy(self._given)
 
     @property
     def ledger_path(self) -> Path:
@@ -279,7 +318,9 @@ def load_config(path: str | Path, overrides: list[str] = ()) -> Config:  # type:
 
 def parse_config(data: dict[str, Any], where: str = "config") -> Config:
     try:
-        return Config.model_validate(data)
+        config = Config.model_validate(data)
+        config._given = copy.deepcopy(data)
+        return config
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, e['loc'])) or 'config'}: {_explain(e)}" for e in error.errors()]
         raise ConfigError(f"{where}: " + "\n".join(lines)) from error

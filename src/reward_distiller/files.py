@@ -6,6 +6,7 @@ Knows no record types: a row is a dict with its number in the file (from 1).
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import gzip
 import hashlib
@@ -65,6 +66,17 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def check_writable(path: str | Path) -> None:
+    """Find out before hours of work whether rows can be written there. Raises FileError."""
+    path = Path(path)
+    if path.suffix not in (".jsonl", ".parquet"):
+        raise FileError(f"{path}: rows are written as .jsonl or .parquet. Name it so")
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir() or not os.access(path.parent, os.W_OK):
+            raise PermissionError(errno.EACCES, "it is a folder, or its folder is closed")
+
+
 def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
     """Write rows as Parquet where the name ends so, as JSONL otherwise."""
     if Path(path).suffix == ".parquet":
@@ -122,7 +134,8 @@ def read_rows(path: str | Path) -> Iterator[tuple[int, Row]]:
     """
     path = Path(path)
     if not path.is_file():
-        raise DataError(path, "there is no such file", mend="Check the path; it is relative to where you run")
+        problem = "it is a folder" if path.is_dir() else "there is no such file"
+        raise DataError(path, problem, mend="Check the path; it is relative to where you run")
     kind = (path.with_suffix("") if path.suffix == ".gz" else path).suffix
     reader = {".jsonl": _jsonl, ".ndjson": _jsonl, ".json": _json, ".parquet": _parquet}.get(kind)
     if reader is None:

@@ -84,3 +84,11 @@ def test_too_long_pairs_are_dropped_and_counted_not_cut():
     encoded, dropped = encode_pairs([*pairs, long], tiny.chat(), 200, needs_margin=True, wants_teacher=True)
     assert [p.id for p in encoded] == [p.id for p in pairs]
     assert dropped == {"longer than max_length=200": 1}
+
+
+def test_an_end_token_may_hold_any_letter():
+    template = tiny.CHATML.replace("<|im_end|>", "<|assistant_end|>")
+    encoded = tiny.chat(template).encode(PROMPT, "banana", supervised=True)
+    text = tiny.chat(template).tokenizer.decode([encoded.ids[i] for i in encoded.response])
+    assert text.startswith("banana<")
+    assert encoded.response.stop <= len(encoded.ids)

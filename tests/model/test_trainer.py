@@ -5,6 +5,7 @@ import math
 import pytest
 import tiny
 import torch
+import transformers
 
 from reward_distiller.config import Training
 from reward_distiller.errors import ModelError, TrainingError
@@ -78,7 +79,7 @@ def test_shared_sequences_are_computed_once():
     assert double
     for group in double:
         assert len(group.sequences) == 4  # two chosen, one rejected, one teacher response
-        assert group.teacher_weight == 2
+        assert list(group.teachers.values()) == [2]
 
 
 def test_every_step_has_its_number_of_pairs_and_every_epoch_every_pair():
@@ -172,3 +173,19 @@ def test_another_vocabulary_is_found_before_training():
     check_vocabularies(tiny.byte_tokenizer(), tiny.byte_tokenizer(pad_token="<pad>"), "teacher")
     with pytest.raises(ModelError, match="another vocabulary"):
         check_vocabularies(tiny.byte_tokenizer(), build_tokenizer(World(0)), "teacher")
+
+
+def test_dropout_modules_are_off_too():
+    chat = tiny.chat(pad_token="<pad>")
+    config = transformers.GPT2Config(vocab_size=len(chat.tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=512)
+    network = build_network(transformers.GPT2LMHeadModel(config), chat, 0).train()
+    assert all(m.p == 0.0 for m in network.modules() if isinstance(m, torch.nn.Dropout))
+
+
+def test_two_teacher_responses_of_one_prompt_weigh_as_their_pairs():
+    chat = tiny.chat()
+    first, second = (p.model_copy(update={"teacher_response": f"answer {i}"}) for i, p in enumerate(tiny.pairs(2)[1:]))
+    assert first.prompt == second.prompt
+    encoded, _ = encode_pairs([first, second], chat, 500, needs_margin=True, wants_teacher=True)
+    ((group,),) = plan_steps(encoded, 16, 1, 0)
+    assert sorted(group.teachers.values()) == [1, 1]

@@ -79,7 +79,7 @@ def test_identical_questions_in_flight_are_bought_once_and_all_answered(tmp_path
             return await super().send(model, request)
 
     transport = Slow(lambda request: "7")
-    with open_engine(tmp_path / "ledger.sqlite", {"fake": transport}) as engine:
+    with open_engine(tmp_path / "ledger.sqlite", {"http://fake": transport}) as engine:
         questions = [question(str(n), "same") for n in range(10)] + [question("other")]
         outcomes = engine.ask(fake(), "s", questions)
         assert outcomes == {q.id: Answer("7", "7") for q in questions}
@@ -98,7 +98,7 @@ def test_no_more_requests_are_in_flight_than_concurrency_allows(tmp_path):
             flying[0] -= 1
             return await super().send(model, request)
 
-    with open_engine(tmp_path / "ledger.sqlite", {"fake": Counting(lambda request: "7")}) as engine:
+    with open_engine(tmp_path / "ledger.sqlite", {"http://fake": Counting(lambda request: "7")}) as engine:
         outcomes = engine.ask(fake(concurrency=4), "s", [question(str(n)) for n in range(40)])
     assert len(outcomes) == 40
     assert flying == [0, 4]

@@ -89,7 +89,7 @@ def score(
     model: Annotated[str, typer.Argument(help="folder or Hub id of a reward model, ours or not")],
     input: Annotated[str, typer.Option(help='rows {"prompt": text or messages, "responses": [text, ...]}')],
     output: Annotated[str, typer.Option(help="the same rows with rewards added")],
-    max_length: Annotated[int | None, typer.Option(help="tokens; longer responses are an error")] = None,
+    max_length: Annotated[int | None, typer.Option(min=1, help="tokens; longer responses are an error")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...")] = None,
     chat_template: Annotated[str | None, typer.Option(help="file, for checkpoints that carry none")] = None,
     trust_remote_code: Annotated[bool, typer.Option(help="run code that comes with the model")] = False,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from reward_distiller.console import track
 from reward_distiller.construct.load import Fields
 from reward_distiller.errors import DataError
-from reward_distiller.files import Row, read_rows, write_rows
+from reward_distiller.files import Row, check_writable, read_rows, write_rows
 from reward_distiller.model.reward_model import RewardModel, TooLong
+from reward_distiller.records import canonical_json
 
 
 def score_file(
@@ -19,6 +20,7 @@ def score_file(
     trust_remote_code: bool,
 ) -> int:
     """Give the number of rows written. Nothing is written unless every row could be scored."""
+    check_writable(target)
     rows = list(read_rows(source))
     work = [_checked(source, number, row) for number, row in rows]
     scorer = RewardModel.from_pretrained(
@@ -42,4 +44,8 @@ def _checked(source: str, number: int, row: Row) -> tuple[list[dict[str, str]], 
     responses = row.get("responses")
     if not isinstance(responses, list) or not responses or not all(isinstance(r, str) for r in responses):
         raise DataError(source, "not a list of texts", row=number, field="responses", mend='Write ["...", "..."]')
+    try:
+        canonical_json(row).encode()
+    except (TypeError, ValueError) as error:
+        raise DataError(source, f"cannot be written as JSON ({error})", row=number, mend="Mend or remove it") from error
     return prompt.as_dicts(), responses

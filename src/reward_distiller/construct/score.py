@@ -55,16 +55,20 @@ def _scored(
     scores: Callable[[Refined, T], tuple[float, float]],
     teacher: ChatModel,
 ) -> tuple[list[Pair], Balance]:
-    pairs = []
+    pairs: dict[str, Pair] = {}
     balance = Balance("score", "refined pairs", len(refined))
     for item in refined:
         outcome = outcomes[item.pair.id]
-        if isinstance(outcome, Answer):
-            pairs.append(_refined_pair(item, *scores(item, outcome.value), teacher))
-            balance.keep()
-        else:
+        if not isinstance(outcome, Answer):
             balance.lose_to(outcome, item.pair.id, teacher.model)
-    return pairs, balance.check()
+            continue
+        pair = _refined_pair(item, *scores(item, outcome.value), teacher)
+        if pair.id in pairs:  # two pairs of a prompt can share their rejected response
+            balance.lose("dropped", "duplicate refined pair", item.pair.id)
+            continue
+        pairs[pair.id] = pair
+        balance.keep()
+    return list(pairs.values()), balance.check()
 
 
 def _calibration_question(item: Refined, templates: Templates) -> Question[float]:

@@ -36,8 +36,7 @@ class Group:
     sequences: list[Encoded] = field(default_factory=list)
     pairs: list[tuple[int, int, float]] = field(default_factory=list)
     pair_ids: list[str] = field(default_factory=list)
-    teacher: int | None = None
-    teacher_weight: int = 0  # pairs of this step that the teacher's response stands for
+    teachers: Counter[int] = field(default_factory=Counter)  # teacher response -> pairs of this step it stands for
 
     def index(self, sequence: Encoded) -> int:
         """The place of a sequence; the supervised twin of an equal one replaces it."""
@@ -103,8 +102,7 @@ def _groups(pairs: Iterable[EncodedPair]) -> list[Group]:
         group.pairs.append((group.index(pair.chosen), group.index(pair.rejected), pair.margin))
         group.pair_ids.append(pair.id)
         if pair.teacher is not None:
-            group.teacher = group.index(pair.teacher)
-            group.teacher_weight += 1
+            group.teachers[group.index(pair.teacher)] += 1
     return list(groups.values())
 
 

@@ -6,8 +6,10 @@ never searched for. Knows no models.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,10 @@ class ChatFormat:
     def __init__(self, tokenizer: Any, where: str):
         self.tokenizer, self.where = tokenizer, where
         if not tokenizer.chat_template:
-            raise ModelError(f"{where} has no chat template. Give one: student.chat_template=FILE")
+            raise ModelError(
+                f"{where} has no chat template. Name a file with one: student.chat_template=FILE, or "
+                "score --chat-template FILE"
+            )
         if not tokenizer.is_fast:
             raise ModelError(f"{where} has a slow tokenizer, which keeps no offsets. Convert it to a fast one")
         tokenizer.chat_template = freeze_date(tokenizer.chat_template)
@@ -50,7 +55,10 @@ class ChatFormat:
             raise ModelError(f"the chat template of {where} cannot render a conversation: {error}") from error
         if len(set(rendered)) != len(PROBES):
             raise ModelError(f"the chat template of {where} leaves the response out. Use one for conversations")
-        self.suffix = _after(rendered[0], self._render([*prompt, {"role": "assistant", "content": "aa"}]))
+        # What follows the response: all that two chats have in common behind responses of different last letters.
+        other = self._render([*prompt, {"role": "assistant", "content": "b"}])
+        shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(rendered[0][::-1], other[::-1])))
+        self.suffix = rendered[0][len(rendered[0]) - shared :]
         self._ends = {self._tokenize(text)[-1] for text in rendered}
 
     def pad_token_id(self) -> int:
@@ -109,21 +117,11 @@ def load_tokenizer(path: str, *, revision: str | None = None, trust_remote_code:
 
 def read_template(path: str) -> str:
     """A chat template from a Jinja file, or from the `chat_template` field of a JSON file."""
-    import json
-
     try:
         text = Path(path).read_text("utf-8")
         return str(json.loads(text)["chat_template"]) if path.endswith(".json") else text
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"student.chat_template: {path} cannot be read ({error!r})") from error
-
-
-def _after(short: str, long: str) -> str:
-    """What follows the response in a rendered chat: the longest common ending of two that differ in it alone."""
-    count = 0
-    while count < len(short) and short[-1 - count] == long[-1 - count] and short[-1 - count] != "a":
-        count += 1
-    return short[len(short) - count :]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"chat template {path} cannot be read ({error!r})") from error
 
 
 def _first_line(error: Exception) -> str:

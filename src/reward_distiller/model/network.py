@@ -124,6 +124,8 @@ def build_network(lm: Any, chat: ChatFormat, seed: int) -> RewardNetwork:
 def disable_dropout(network: RewardNetwork) -> None:
     """Dropout would make a reward differ from call to call during training, and the export from what was trained."""
     for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
         for name, value in vars(module).items():
             if "drop" in name and isinstance(value, float):
                 setattr(module, name, 0.0)
@@ -136,9 +138,11 @@ def disable_dropout(network: RewardNetwork) -> None:
 def device_of(name: str | None) -> torch.device:
     if name is not None:
         try:
-            return torch.device(name)
-        except RuntimeError as error:
-            raise ModelError(f"training.device: {name!r} is no device ({_first_line(error)})") from error
+            device = torch.device(name)
+            torch.empty(1, device=device).item()
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            raise ModelError(f"device {name!r} cannot be used ({_first_line(error)}). Name another one") from error
+        return device
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

@@ -104,7 +104,7 @@ class Trainer:
     def accumulate(self, groups: Sequence[Group]) -> dict[str, float]:
         """Add one step's gradients up over its micro-batches; give the step's loss and its parts."""
         pairs = sum(len(g.pairs) for g in groups)
-        weights = sum(g.teacher_weight for g in groups)
+        weights = sum(g.teachers.total() for g in groups)
         totals = {"pair_loss": 0.0, "nll": 0.0, "kl": 0.0, "center": 0.0, "accuracy": 0.0, "reward_margin": 0.0}
         totals["loss"] = 0.0
         for batch in micro_batches(groups, self.settings.tokens_per_batch):
@@ -134,10 +134,9 @@ class Trainer:
                 chosen.append(first + w)
                 rejected.append(first + l)
                 margins.append(margin)
-            if self.objective.regularized and group.teacher is not None and weights_of_step:
-                row = first + group.teacher
-                response = sequences[row].response
-                supervised.append((row, response, group.teacher_weight / (len(response) * weights_of_step)))
+            for teacher, weight in group.teachers.items() if self.objective.regularized else ():
+                response = group.sequences[teacher].response
+                supervised.append((first + teacher, response, weight / (len(response) * weights_of_step)))
             first += len(group.sequences)
         chosen_B, rejected_B = reward_N[chosen], reward_N[rejected]
         margin_B = torch.tensor(margins, dtype=reward_N.dtype, device=reward_N.device)

@@ -20,7 +20,7 @@ from reward_distiller.errors import ConfigError
 from reward_distiller.files import write_json, write_text
 from reward_distiller.methods import method_named
 from reward_distiller.recipes.parts import Parts
-from reward_distiller.recipes.reward_model import run
+from reward_distiller.recipes.reward_model import read_inputs, run, student_chat
 
 Arms = Mapping[str, Sequence[str]]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # a folder everywhere, and none of the files beside it
@@ -57,7 +57,7 @@ def load_arms(path: str | Path) -> dict[str, list[str]]:
 
 def arm_config(config: Config, name: str, overrides: Sequence[str], output: Path) -> Config:
     """The config of one arm. Raises ConfigError where it changes what all arms share."""
-    data = config.model_dump(mode="json")
+    data = config.given
     for override in overrides:
         apply_override(data, override)
     data["output"] = str(output / name)
@@ -72,6 +72,9 @@ def run_arms(config: Config, parts: Parts, arms: Arms, output: Path) -> dict[str
     """Run all arms, one after the other; give what results.json holds. Every arm is checked before the first runs."""
     configs = {name: arm_config(config, name, overrides, output) for name, overrides in arms.items()}
     plans = {name: method_named(arm.method).plan(arm) for name, arm in configs.items()}
+    for arm in configs.values():
+        read_inputs(arm, parts)
+        student_chat(arm, parts)
     entries: dict[str, Any] = {}
     for name, arm in configs.items():
         say(f"== {name}")

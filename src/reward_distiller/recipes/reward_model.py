@@ -8,6 +8,7 @@ Running again goes on from the ledger; a model whose inputs have not changed is 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -18,13 +19,14 @@ import torch
 import transformers
 import yaml
 
+from reward_distiller import __version__
 from reward_distiller.config import ChatModel, Config, apply_override, fill_data_folder, parse_config
 from reward_distiller.console import say, track
 from reward_distiller.construct.balance import Balance
 from reward_distiller.construct.load import load_pairs, load_prompts, rows_of
 from reward_distiller.construct.pairs import write_pairs
 from reward_distiller.construct.pipeline import Construction, StepEstimate, estimate, split_prompts
-from reward_distiller.errors import ConfigError
+from reward_distiller.errors import ConfigError, TrainingError
 from reward_distiller.evaluate.pair_accuracy import RowScorer, accuracy, by_rewards, longer, source_model
 from reward_distiller.evaluate.style_matrix import style_accuracy
 from reward_distiller.files import fingerprint, locked, remove_partial, write_json, write_rows, write_text
@@ -83,7 +85,10 @@ def training_config(pairs: str, student: str, output: str, method: str, override
     }
     for override in overrides:
         apply_override(data, override)
-    return parse_config(data, where="train")
+    config = parse_config(data, where="train")
+    if config.teacher is not None or config.rm_distiller.refine:
+        raise ConfigError("train asks no teacher: leave out `teacher` and `rm_distiller.refine`, or use `run`")
+    return config
 
 
 def train_on_pairs(config: Config, parts: Parts) -> dict[str, Any]:
@@ -118,8 +123,15 @@ def run_folder(config: Config) -> Iterator[Path]:
     folder = Path(config.output)
     with locked(folder / ".lock", ConfigError):
         remove_partial(folder)
-        write_text(folder / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+        if _read(folder / "config.yaml") != text:
+            (folder / "results.json").unlink(missing_ok=True)  # they are another config's
+            write_text(folder / "config.yaml", text)
         yield folder
+
+
+def _read(path: Path) -> str | None:
+    return path.read_text("utf-8") if path.is_file() else None
 
 
 # -- construct --------------------------------------------------------------------------------------
@@ -128,6 +140,7 @@ def run_folder(config: Config) -> Iterator[Path]:
 def read_inputs(config: Config, parts: Parts) -> Inputs:
     """Load and check everything that a run stands on. Raises before any call is made."""
     method_named(config.method)
+    device_of(config.training.device)
     for model in [*config.candidates, *([config.teacher] if config.teacher else [])]:
         check_environment(model)
     templates = Templates(config.annotation.templates)
@@ -161,6 +174,8 @@ def construct_into(folder: Path, config: Config, parts: Parts) -> Constructed:
         if engine.ledger.unknown_attempts:
             say(f"ledger: {engine.ledger.unknown_attempts} attempts of an earlier run have no known outcome")
         cost = _cost(engine, [*candidates, *([teacher] if teacher else [])])
+    if not pairs:
+        raise TrainingError(f"no pair came out. {folder / 'balance.json'} says what became of each record")
     write_pairs(folder / "pairs.jsonl", pairs)
     return Constructed(pairs, construction.balances, cost)
 
@@ -226,8 +241,9 @@ def train_into(folder: Path, config: Config, parts: Parts, chat: ChatFormat, pai
         {
             "pairs": [(p.id, p.chosen_score, p.rejected_score, p.teacher_response) for p in pairs],
             "config": config.model_dump(mode="json", include={"method", "seed", "rm_distiller", "student", "training"}),
-            "student": fingerprint(chat.where),
-            "versions": [torch.__version__, transformers.__version__],
+            "student": [fingerprint(chat.where), chat.tokenizer.chat_template],
+            "kl_teacher": fingerprint(config.rm_distiller.kl_teacher or ""),
+            "versions": [__version__, torch.__version__, transformers.__version__],
         }
     )
     known = _facts(folder / "model")
@@ -245,11 +261,13 @@ def train_into(folder: Path, config: Config, parts: Parts, chat: ChatFormat, pai
     trainer = Trainer(network, objective, config.training, pad_id, reference, device_of(config.training.device))
     log = list(trainer.train(encoded, config.seed))
     write_rows(folder / "training.jsonl", log)
+    source_of = {p.id: p.source for p in pairs}
+    sources = Counter(source_of[e.id] for e in encoded)
     facts = {
         "run_key": key,
         "method": config.method,
         "pairs": len(encoded),
-        "pairs_by_source": {s: sum(p.source == s for p in pairs) for s in sorted({p.source for p in pairs})},
+        "pairs_by_source": dict(sorted(sources.items())),
         "dropped": dict(sorted(dropped.items())),
         "steps": len(log),
         "needs_at_inference": None,

@@ -6,6 +6,7 @@ Knows nothing of the ledger, of retries or of what the answer means.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 from collections.abc import Sequence
@@ -85,7 +86,10 @@ class HttpTransport:
             headers["Authorization"] = f"Bearer {os.environ[model.api_key_env]}"
         url = f"{model.base_url.rstrip('/')}/chat/completions"
         try:
-            response = await self._client(model).post(url, json=body, headers=headers, timeout=model.timeout)
+            async with asyncio.timeout(model.timeout):  # httpx would count from byte to byte
+                response = await self._client(model).post(url, json=body, headers=headers, timeout=None)
+        except TimeoutError as error:
+            raise Retry(f"no whole answer within {model.timeout:g} s at {model.base_url}") from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise EndpointError(f"model {model.model!r}: base_url {model.base_url!r} is not a URL ({error})") from error
         except httpx.LocalProtocolError as error:  # its message quotes the header at fault, which may be the key

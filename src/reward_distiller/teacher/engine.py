@@ -97,6 +97,7 @@ class Engine:
     ledger: Ledger
     transports: Mapping[str, Transport] = field(default_factory=dict)
     spent: dict[tuple[str, str], Spent] = field(default_factory=lambda: defaultdict(Spent))  # by step and model
+    counted: set[str] = field(default_factory=set)  # keys in `spent`: an answer used twice was paid for once
     bought: int = 0  # calls sent by this process, against those that the ledger answered
     first_backoff: float = 0.5  # seconds; doubles up to a minute
 
@@ -124,7 +125,6 @@ class _Asking:
         self.waiting: list[tuple[str, Any, asyncio.Future]] = []
         self.wake = asyncio.Event()
         self.in_flight: dict[str, asyncio.Future[Stored | Failed]] = {}
-        self.counted: set[str] = set()
         self.reached = False  # whether the endpoint ever answered: one that never did is unreachable
 
     async def all(self, questions: Sequence[Question[T]]) -> dict[str, Answer[T] | Quarantined | Failed]:
@@ -148,10 +148,15 @@ class _Asking:
                     await writer
                 await done
             finally:
-                tasks: list[asyncio.Future[Any]] = [*workers, *self.in_flight.values(), writer]
+                tasks: list[asyncio.Future[Any]] = [*workers, *self.in_flight.values()]
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(done, *tasks, return_exceptions=True)
+                writer_failed = writer.done()
+                writer.cancel()
+                await asyncio.gather(writer, return_exceptions=True)
+                if not writer_failed:  # what was received and not yet written was paid for
+                    self.engine.ledger.finish([row for kind, row, _ in self.waiting if kind == "finish"])
                 if self.own_transport:
                     await self.transport.close()
         return outcomes
@@ -184,8 +189,8 @@ class _Asking:
             if key not in self.in_flight:
                 self.in_flight[key] = asyncio.ensure_future(self._buy(key, request))
             found = await asyncio.shield(self.in_flight[key])
-        if isinstance(found, Stored) and key not in self.counted:
-            self.counted.add(key)
+        if isinstance(found, Stored) and key not in self.engine.counted:
+            self.engine.counted.add(key)
             self._count(found)
         return found
 
@@ -247,8 +252,7 @@ class _Asking:
             begins = [entry for entry in group if entry[0] == "begin"]
             finishes = [entry for entry in group if entry[0] == "finish"]
             ids = self.engine.ledger.begin([row for _, row, _ in begins]) if begins else []
-            if finishes:
-                self.engine.ledger.finish([row for _, row, _ in finishes])
+            self.engine.ledger.finish([row for _, row, _ in finishes])
             for (_, _, future), attempt in zip(begins, ids, strict=True):
                 future.set_result(attempt)
             for _, _, future in finishes:

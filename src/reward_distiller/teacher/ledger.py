@@ -71,9 +71,10 @@ class Ledger:
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA synchronous=FULL")  # a paid answer also survives a power cut
                 _migrate(connection, path)
+                ledger = cls(connection, path)
             except sqlite3.DatabaseError as error:
                 raise LedgerError(f"{path} is not a ledger that can be opened ({error})") from error
-            yield cls(connection, path)
+            yield ledger
 
     def get(self, key: str) -> Stored | None:
         row = self._db.execute(
@@ -95,6 +96,8 @@ class Ledger:
 
     def finish(self, outcomes: Sequence[tuple[int, str, Stored | str]]) -> None:
         """Commit (attempt, key, response) or, for one that brought none, (attempt, key, reason)."""
+        if not outcomes:
+            return
         now = time.time()
         with self._transaction():
             for attempt, key, outcome in outcomes:

@@ -8,11 +8,12 @@ from pathlib import Path
 from reward_distiller.config import ChatModel, TestbedData
 from reward_distiller.config import World as WorldConfig
 from reward_distiller.construct.load import Rows
+from reward_distiller.errors import ConfigError
 from reward_distiller.evaluate.style_matrix import StyleItem
 from reward_distiller.teacher.endpoint import Transport
 from reward_distiller.testbed.benchmark import style_items
 from reward_distiller.testbed.language import World
-from reward_distiller.testbed.models import CANDIDATE_DEFAULTS, TEACHER, TEACHER_DEFAULTS, ScriptedTransport
+from reward_distiller.testbed.models import CANDIDATE_DEFAULTS, CANDIDATES, TEACHER, TEACHER_DEFAULTS, ScriptedTransport
 from reward_distiller.testbed.student import LM_TEACHER, STUDENT, Kind, pretrained
 
 
@@ -30,6 +31,8 @@ class TestbedParts:
         """The world's parameters become part of the request, and so of the ledger's key."""
         if not model.is_testbed:
             return model
+        if model.model not in (TEACHER, *CANDIDATES):
+            raise ConfigError(f"the testbed has no model {model.model!r}; it has {', '.join([TEACHER, *CANDIDATES])}")
         names = TEACHER_DEFAULTS if model.model == TEACHER else CANDIDATE_DEFAULTS
         options = {name: getattr(self.settings, name) for name in names}
         return model.model_copy(update={"extra_body": {**model.extra_body, "testbed": options}})
