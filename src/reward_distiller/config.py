@@ -7,6 +7,7 @@ Keys never stand here, only the names of the environment variables that hold the
 from __future__ import annotations
 
 import copy
+import difflib
 import itertools
 import os
 import re
@@ -328,7 +329,9 @@ def parse_config(data: dict[str, Any], where: str = "config") -> Config:
 
 def _explain(error: Any) -> str:
     if error["type"] == "extra_forbidden":
-        return "unknown key. Mend the name, or remove it; the README's config table lists them"
+        names = sorted({name for section in Section.__subclasses__() for name in section.model_fields})
+        near = difflib.get_close_matches(str(error["loc"][-1]), names, n=1)
+        return f"unknown key. {f'Did you mean {near[0]}?' if near else 'Mend the name'} Or remove it"
     got = repr(error.get("input"))
     return f"{error['msg']} (got {got[:80]}{'...' if len(got) > 80 else ''})"
 
