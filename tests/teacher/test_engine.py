@@ -230,3 +230,20 @@ def test_every_attempt_is_a_row_under_its_step(tmp_path):
         with sqlite3.connect(tmp_path / "ledger.sqlite") as db:
             found = Counter(db.execute("SELECT step, outcome, detail FROM attempts").fetchall())
     assert found == {("one", "failed", "HTTP 500"): 1, ("one", "committed", None): 1, ("two", "committed", None): 1}
+
+
+def test_answers_in_flight_when_a_run_must_stop_still_land(tmp_path):
+    class Mixed(FunctionTransport):
+        async def send(self, model, request):
+            if request["messages"][-1]["content"] == "slow":
+                await asyncio.sleep(0.1)
+                return await super().send(model, request)
+            await asyncio.sleep(0.02)
+            raise EndpointError("the key was taken away")
+
+    with open_engine(tmp_path / "ledger.sqlite", {"http://fake": Mixed(lambda request: "7")}) as engine:
+        with pytest.raises(EndpointError, match="taken away"):
+            engine.ask(fake(), "s", [question("a", "slow"), question("b", "bad")])
+        assert engine.ledger.stats()["committed"] == 1
+        assert engine.ledger.stats()["unknown"] == 0
+        assert engine.missing(fake(), [question("a", "slow")]) == 0

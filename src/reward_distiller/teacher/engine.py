@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from reward_distiller.config import ChatModel, Price
-from reward_distiller.console import track
+from reward_distiller.console import say, track
 from reward_distiller.errors import EndpointError
 from reward_distiller.records import canonical_json
 from reward_distiller.teacher.endpoint import (
@@ -33,6 +33,7 @@ from reward_distiller.teacher.endpoint import (
 from reward_distiller.teacher.ledger import Ledger, Stored, request_key
 
 T = TypeVar("T")
+GRACE = 20.0  # seconds for answers in flight when a run must stop
 FIRST_CONTACT = 3  # attempts at a server that never answered before it is called unreachable
 
 
@@ -125,6 +126,7 @@ class _Asking:
         self.waiting: list[tuple[str, Any, asyncio.Future]] = []
         self.wake = asyncio.Event()
         self.in_flight: dict[str, asyncio.Future[Stored | Failed]] = {}
+        self.stopping = False
         self.reached = False  # whether the endpoint ever answered: one that never did is unreachable
 
     async def all(self, questions: Sequence[Question[T]]) -> dict[str, Answer[T] | Quarantined | Failed]:
@@ -148,10 +150,7 @@ class _Asking:
                     await writer
                 await done
             finally:
-                tasks: list[asyncio.Future[Any]] = [*workers, *self.in_flight.values()]
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(done, *tasks, return_exceptions=True)
+                await self._stop([*workers, done], writer)
                 writer_failed = writer.done()
                 writer.cancel()
                 await asyncio.gather(writer, return_exceptions=True)
@@ -160,6 +159,20 @@ class _Asking:
                 if self.own_transport:
                     await self.transport.close()
         return outcomes
+
+    async def _stop(self, workers: list[asyncio.Future[Any]], writer: asyncio.Future[Any]) -> None:
+        """End the workers; what is in flight is paid for and may still land, but nothing is sent any more."""
+        self.stopping = True
+        for worker in workers:
+            worker.cancel()
+        flying = [call for call in self.in_flight.values() if not call.done()]
+        if flying and not writer.done():
+            say(f"{self.step}: stopping; up to {GRACE:g} s for {len(flying)} answers in flight")
+            landing = asyncio.gather(*flying, return_exceptions=True)
+            await asyncio.wait([landing, writer], timeout=GRACE, return_when=asyncio.FIRST_COMPLETED)
+        for call in flying:
+            call.cancel()
+        await asyncio.gather(*workers, *self.in_flight.values(), return_exceptions=True)
 
     async def _outcome(self, question: Question[T]) -> Answer[T] | Quarantined | Failed:
         texts: list[str] = []
@@ -197,6 +210,8 @@ class _Asking:
     async def _buy(self, key: str, request: dict[str, Any]) -> Stored | Failed:
         row = (key, self.model.model, canonical_json(request), self.step)
         for retry in range(self.model.retries + 1):
+            if self.stopping:
+                return Failed("stopped")
             attempt = await self._commit("begin", row)
             self.engine.bought += 1
             try:
