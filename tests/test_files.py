@@ -129,3 +129,10 @@ def test_a_lock_ends_with_a_killed_process(tmp_path):
         child.kill()
     with locked(path):
         pass
+
+
+def test_a_new_folder_can_be_read_by_others(tmp_path):
+    with new_folder(tmp_path / "model") as folder:
+        (folder / "weights").write_text("x")
+        (folder / "weights").chmod(0o600)
+    assert (tmp_path / "model" / "weights").stat().st_mode & 0o777 == 0o644

@@ -97,6 +97,8 @@ def new_folder(path: str | Path) -> Iterator[Path]:
         try:
             yield temporary
             os.chmod(temporary, 0o755)
+            for file in temporary.rglob("*"):  # some writers keep files to their owner; a server may be another user
+                file.chmod(0o755 if file.is_dir() else 0o644)
             if path.exists():
                 shutil.rmtree(path)
             os.replace(temporary, path)
