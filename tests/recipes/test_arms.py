@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from reward_distiller.config import Config, parse_config
-from reward_distiller.errors import ConfigError
+from reward_distiller.errors import ConfigError, DataError
 from reward_distiller.recipes import arms as recipe
 from reward_distiller.recipes.arms import arm_config, load_arms, run_arms, table
 
@@ -42,8 +42,12 @@ def test_arms_are_run_in_their_folders_and_tabled(tmp_path: Path, monkeypatch: p
         return results_of(60.0 + len(ran))
 
     monkeypatch.setattr(recipe, "run", run)
+    checked: list[Config] = []
+    monkeypatch.setattr(recipe, "read_inputs", lambda config, parts: checked.append(config))
+    monkeypatch.setattr(recipe, "student_chat", lambda config, parts: checked.append(config))
     arms = {"bt": ["method=bradley_terry"], "margin": ["rm_distiller.alpha=0.0"]}
     results = run_arms(recorded_config(), None, arms, tmp_path)  # type: ignore[arg-type]
+    assert len(checked) == 2 * len(arms)
     assert [c.output for c in ran] == [str(tmp_path / "bt"), str(tmp_path / "margin")]
     assert {c.ledger for c in ran} == {str(tmp_path / "ledger.sqlite")}
     assert results["arms"]["bt"]["overrides"] == ["method=bradley_terry"]
@@ -79,7 +83,16 @@ def test_no_arm_runs_where_one_is_wrong(tmp_path: Path, monkeypatch: pytest.Monk
     for wrong in ("method=unheard_of", "training.epoch=2", "seed=1", "testbed.noise=0.0"):
         with pytest.raises(ConfigError):
             run_arms(recorded_config(), None, {"good": [], "wrong": [wrong]}, tmp_path)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"pairs\.jsonl: there is no such file"):
+        run_arms(recorded_config(), None, {"good": []}, tmp_path)  # type: ignore[arg-type]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_override_means_in_an_arm_what_it_means_in_a_run() -> None:
+    """What depends on what else was written (beta on kl_teacher) is filled in after the arm's changes."""
+    data = {**recorded_config().given, "rm_distiller": {"refine": False}}
+    arm = arm_config(parse_config(data), "kl", ["rm_distiller.kl_teacher=testbed"], Path("out"))
+    assert arm.rm_distiller.beta == 0.2
 
 
 def test_an_arm_leaves_the_config_as_it_is() -> None:
@@ -87,7 +100,8 @@ def test_an_arm_leaves_the_config_as_it_is() -> None:
     arm = arm_config(config, "deep", ["training.epochs=3"], Path("out"))
     assert arm.training.epochs == 3
     assert config.training.epochs == 1
-    assert arm.model_copy(update={"training": config.training, "output": "runs/x", "ledger": None}) == config
+    same = arm.model_copy(update={"training": config.training, "output": "runs/x", "ledger": None})
+    assert same.model_dump() == config.model_dump()
 
 
 @pytest.mark.parametrize(
