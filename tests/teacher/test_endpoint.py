@@ -339,17 +339,21 @@ def test_the_server_is_gone_after_its_block_even_with_a_request_hanging():
         httpx.post(url, json={}, timeout=1)
 
 
-def test_the_command_serves_until_it_is_interrupted():
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_serves_until_it_is_interrupted(number):
     program = "from reward_distiller.cli.testbed import app; app()"
     command = [sys.executable, "-c", program, "serve", "--port", "0", "--fault", "500=1"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        url = child.stdout.readline().split()[-1]
-        request = {"model": "teacher", "messages": [{"role": "user", "content": TEXTS[0]}]}
-        statuses = [httpx.post(f"{url}/chat/completions", json=request).status_code for _ in range(3)]
-        child.send_signal(signal.SIGINT)
-        assert child.wait(10) == 0
-        assert child.stdout.read() == "stopped; answers written: 1\n"
+        try:
+            assert child.stdout is not None
+            url = child.stdout.readline().split()[-1]
+            request = {"model": "teacher", "messages": [{"role": "user", "content": TEXTS[0]}]}
+            statuses = [httpx.post(f"{url}/chat/completions", json=request).status_code for _ in range(3)]
+            child.send_signal(number)
+            assert child.wait(10) == 0
+            assert child.stdout.read() == "stopped; answers written: 1\n"
+        finally:
+            child.kill()  # it ends with the test, whatever happens
     assert statuses == [500, 500, 200]
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import signal
 import socket
 import struct
 import threading
@@ -239,10 +240,11 @@ def serve(
 
 
 def serve_forever(port: int, **options: Any) -> None:
-    """Serve until interrupted. Takes the options of `serve`; says on standard output where it listens."""
+    """Serve until SIGINT or SIGTERM. Takes the options of `serve`; says on standard output where it listens."""
+    stopped = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):  # a shell's background job would ignore the first
+        signal.signal(number, lambda *_: stopped.set())
     with serve(port, **options) as server:
         print(f"listening on {server.base_url}", flush=True)
-        try:
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            print(f"stopped; answers written: {server.written}")
+        stopped.wait()
+        print(f"stopped; answers written: {server.written}")
