@@ -112,7 +112,7 @@ def load_tokenizer(path: str, *, revision: str | None = None, trust_remote_code:
             return tokenizer
         return transformers.AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"no tokenizer can be loaded from {path} ({_first_line(error)})") from error
+        raise ModelError(f"no tokenizer can be loaded from {path} ({first_line(error)})") from error
 
 
 def read_template(path: str) -> str:
@@ -124,5 +124,5 @@ def read_template(path: str) -> str:
         raise ModelError(f"chat template {path} cannot be read ({error!r})") from error
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from reward_distiller.config import Scratch
 from reward_distiller.errors import ModelError
 from reward_distiller.model.batches import Rectangle
-from reward_distiller.model.chat import ChatFormat, _first_line
+from reward_distiller.model.chat import ChatFormat, first_line
 
 
 class RewardNetwork(nn.Module):
@@ -49,10 +48,6 @@ class RewardNetwork(nn.Module):
         """Next-token logits (T, V)."""
         return soft_capped(self.lm_head(hidden_TD), self.softcap)
 
-    def distinct_parameters(self) -> Iterator[nn.Parameter]:
-        """Every parameter once (a tied LM head is the embedding)."""
-        return self.parameters()
-
 
 def soft_capped(logits: Tensor, cap: float | None) -> Tensor:
     return logits if cap is None else cap * torch.tanh(logits / cap)
@@ -71,7 +66,7 @@ def load_causal_lm(
             path, revision=revision, trust_remote_code=trust_remote_code, dtype=dtype
         )
     except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"no causal LM can be loaded from {path} ({_first_line(error)})") from error
+        raise ModelError(f"no causal LM can be loaded from {path} ({first_line(error)})") from error
 
 
 def scratch_lm(scratch: Scratch, vocabulary: int, seed: int) -> Any:
@@ -141,7 +136,7 @@ def device_of(name: str | None) -> torch.device:
             device = torch.device(name)
             torch.empty(1, device=device).item()
         except (RuntimeError, AssertionError, NotImplementedError) as error:
-            raise ModelError(f"device {name!r} cannot be used ({_first_line(error)}). Name another one") from error
+            raise ModelError(f"device {name!r} cannot be used ({first_line(error)}). Name another one") from error
         return device
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from reward_distiller.errors import ModelError, RewardDistillerError
 from reward_distiller.model.batches import by_length, pad
-from reward_distiller.model.chat import ChatFormat, Encoded, _first_line, load_tokenizer, read_template
+from reward_distiller.model.chat import ChatFormat, Encoded, first_line, load_tokenizer, read_template
 from reward_distiller.model.network import device_of
 
 Prompt = str | Sequence[dict[str, str]]
@@ -72,7 +72,7 @@ class RewardModel:
                 path, revision=revision, trust_remote_code=trust_remote_code, dtype=dtype
             )
         except (OSError, ValueError, KeyError) as error:
-            raise ModelError(f"no reward model can be loaded from {path} ({_first_line(error)})") from error
+            raise ModelError(f"no reward model can be loaded from {path} ({first_line(error)})") from error
         tokenizer = load_tokenizer(path, revision=revision, trust_remote_code=trust_remote_code)
         if chat_template:
             tokenizer.chat_template = read_template(chat_template)

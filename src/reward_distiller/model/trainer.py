@@ -76,7 +76,7 @@ class Trainer:
         if not pairs:
             raise TrainingError("no pairs are left to train on. See the balance of each step for what became of them")
         steps = plan_steps(pairs, self.settings.pairs_per_step, self.settings.epochs, seed)
-        parameters = list(self.network.distinct_parameters())
+        parameters = list(self.network.parameters())
         optimizer = torch.optim.AdamW(
             parameters, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
         )
