@@ -20,6 +20,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
@@ -80,14 +81,25 @@ def run(command: list[str]) -> str:
     return done.stderr
 
 
-def run_and_kill(command: list[str], server: ModelServer, answers: int) -> None:
-    """Kill the run with SIGKILL when it has got so many further answers, whatever it is doing then."""
+def run_and_kill(command: list[str], server: ModelServer, answers: int, ledger: Path | None = None) -> None:
+    """Kill the run with SIGKILL when it has got so many further answers, whatever it is doing then.
+
+    With a `ledger`, the server then falls silent, and the kill waits for an attempt that is in flight.
+    """
     goal = server.written + answers
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
         while server.written < goal and child.poll() is None:
             time.sleep(0.001)
-        child.kill()
-        assert child.wait() == -9
+        with server.lock if ledger else nullcontext():  # no answer leaves without the lock
+            while ledger and not attempts_in_flight(ledger) and child.poll() is None:
+                time.sleep(0.001)
+            child.kill()
+            assert child.wait() == -9
+
+
+def attempts_in_flight(ledger: Path) -> int:
+    with closing(sqlite3.connect(ledger)) as db:
+        return db.execute("SELECT count(*) FROM attempts WHERE outcome IS NULL").fetchone()[0]
 
 
 @pytest.mark.parametrize(
@@ -104,8 +116,9 @@ def test_faults_and_kills_change_nothing(tmp_path, faults, garble, teacher_respo
     with serve(faults=faults, latency=0.01, hang_seconds=2.0) as server:
         command = construct(rough, rows, server, garble)
         rng = random.Random()
-        for _ in range(kills):
-            run_and_kill(command, server, rng.randint(1, ROWS // 2))
+        for kill in range(1, kills + 1):
+            ledger = rough / "ledger.sqlite" if kill == kills else None
+            run_and_kill(command, server, rng.randint(1, ROWS // 2), ledger)
         said = run(command)
     for name in FILES:
         assert (rough / name).read_bytes() == (calm / name).read_bytes(), name
