@@ -154,11 +154,12 @@ class RMDistiller(Section):
     alpha: float = Field(0.2, ge=0, le=1, description="weight of the NLL of teacher responses")
     beta: float = Field(0.2, ge=0, le=1, description="weight of KL(teacher || student); 0 if there is no kl_teacher")
     kl_teacher: str | None = Field(None, description="folder or Hub id of a local LM of the student's vocabulary")
+    kl_store: str | None = Field(None, description="file of the teacher's top-k log-probabilities, instead of its LM")
 
     @model_validator(mode="before")
     @classmethod
     def _no_teacher_no_kl(cls, data: Any) -> Any:
-        if isinstance(data, dict) and data.get("kl_teacher") is None and "beta" not in data:
+        if isinstance(data, dict) and "beta" not in data and not (data.get("kl_teacher") or data.get("kl_store")):
             return {**data, "beta": 0.0}
         return data
 
@@ -166,7 +167,9 @@ class RMDistiller(Section):
     def _weights(self) -> RMDistiller:
         if self.alpha + self.beta >= 1:
             raise ValueError("alpha + beta must stay below 1: the margin loss weighs 1 - alpha - beta")
-        if self.beta > 0 and self.kl_teacher is None:
+        if self.kl_teacher is not None and self.kl_store is not None:
+            raise ValueError("name kl_teacher or kl_store, not both")
+        if self.beta > 0 and self.kl_teacher is None and self.kl_store is None:
             raise ValueError("beta > 0 needs kl_teacher, a local LM of the student's vocabulary; or set beta: 0")
         return self
 
@@ -180,12 +183,24 @@ class Scratch(Section):
     heads: int = Field(4, ge=1)
 
 
+class Lora(Section):
+    """Low-rank adapters on frozen weights (extra `lora`). The head is trained whole, and all is merged on export."""
+
+    rank: int = Field(16, ge=1)
+    alpha: int = Field(32, ge=1, description="the adapters' product is scaled by alpha / rank")
+    modules: list[str] = Field([], description="linear layers that get one, by name; all of the backbone's if empty")
+    quantize: bool = Field(False, description="QLoRA: the frozen weights in 4-bit NF4 (extra `qlora`)")
+
+
 class Student(Section):
-    model: str | None = Field(None, description="folder or Hub id of a causal LM; or `testbed`")
+    model: str | None = Field(
+        None, description="folder or Hub id of a causal LM, or of a reward model to train further; or `testbed`"
+    )
     revision: str | None = None
     trust_remote_code: bool = Field(False, description="run code that comes with the model; off unless you say so")
     chat_template: str | None = Field(None, description="file with a Jinja template, for models that have none")
     from_scratch: Scratch | None = None
+    lora: Lora | None = Field(None, description="train adapters instead of all weights")
 
     @model_validator(mode="after")
     def _one_student(self) -> Student:
@@ -204,8 +219,16 @@ class Training(Section):
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     max_length: int = Field(1024, ge=8, description="tokens of prompt and response; longer ones are dropped, counted")
-    tokens_per_batch: int = Field(16384, ge=8, description="slots (padding included) computed at once")
+    layout: Literal["trees", "padded"] = Field("trees", description="each distinct token once, or padded rows")
+    shuffle: Literal["prompts", "pairs"] = Field("prompts", description="what stays together in a step")
+    tokens_per_batch: int = Field(16384, ge=8, description="slots computed at once: distinct tokens, or padded rows")
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the layers; weights, heads and losses stay fp32")
+    gradient_checkpointing: bool = Field(False, description="less memory for a third more time")
     center: float = Field(0.01, ge=0, description="weight of the squared sum of a pair's rewards; fixes the offset")
+    validation: float = Field(0.0, ge=0, lt=1, description="share of the training prompts that choose the best weights")
+    evaluate_every: int = Field(50, ge=1, description="steps between two looks at the validation prompts")
+    checkpoint_every: int = Field(100, ge=0, description="steps that a killed training loses at most; 0: all of them")
+    log_to: list[Literal["tensorboard", "trackio", "wandb"]] = Field([], description="besides training.jsonl")
     threads: int | None = Field(None, ge=1, description="CPU threads; the same number gives the same bits")
     device: str | None = Field(None, description="cpu, cuda, cuda:1, mps; found out if unset")
 

@@ -1,4 +1,7 @@
-"""What a person sees while a command runs: progress bars on a terminal, plain lines elsewhere, on stderr."""
+"""What a person sees while a command runs: progress bars on a terminal, plain lines elsewhere, on stderr.
+
+Of several processes only the main one speaks.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+from reward_distiller.processes import is_main
+
+console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=not is_main())
 PLAIN_EVERY = 15.0  # seconds between two lines of a long step where there is no terminal
 
 

@@ -13,7 +13,7 @@ from reward_distiller import RewardModel
 from reward_distiller.errors import ModelError
 from reward_distiller.model.chat import ChatFormat
 from reward_distiller.model.export import save_reward_model
-from reward_distiller.model.network import build_network
+from reward_distiller.model.loading import build_network
 from reward_distiller.model.reward_model import TooLong
 from reward_distiller.testbed.language import World
 from reward_distiller.testbed.student import build_tokenizer
@@ -105,8 +105,9 @@ def test_someone_elses_checkpoint_is_scored_at_its_last_token(tmp_path):
     assert together == pytest.approx(alone, abs=1e-6)
     ids = ChatFormat(tokenizer, "x").encode([{"role": "user", "content": "Hi"}], "short").ids
     with torch.no_grad():
-        hidden = model.classifier.base_model(input_ids=torch.tensor([ids])).last_hidden_state
-        assert model.classifier.score(hidden[0, -1]).item() == pytest.approx(alone[0], abs=1e-6)
+        plain = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path)
+        hidden = plain.base_model(input_ids=torch.tensor([ids])).last_hidden_state
+        assert plain.score(hidden[0, -1]).item() == pytest.approx(alone[0], abs=1e-6)
 
 
 def test_what_is_no_reward_model_is_refused(tmp_path):

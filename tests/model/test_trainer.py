@@ -10,9 +10,10 @@ import transformers
 from reward_distiller.config import Training
 from reward_distiller.errors import ModelError, TrainingError
 from reward_distiller.model.batches import encode_pairs, plan_steps
-from reward_distiller.model.network import build_network, load_causal_lm
+from reward_distiller.model.loading import build_network, load_causal_lm
 from reward_distiller.model.objectives import Objective, bradley_terry, margin_regression
-from reward_distiller.model.trainer import ReferenceLM, Trainer, check_vocabularies
+from reward_distiller.model.teachers import ReferenceLM, check_vocabularies
+from reward_distiller.model.trainer import Trainer
 from reward_distiller.testbed.language import World
 from reward_distiller.testbed.student import build_tokenizer
 
@@ -21,11 +22,10 @@ FULL = Objective(margin_regression, pair_weight=0.6, nll_weight=0.25, kl_weight=
 
 def setup(budget=10**6, objective=FULL, seed=0, **training):
     chat = tiny.chat(pad_token="<|im_end|>", eos_token="<|im_end|>")  # the trap: padding looks like an end
-    pad = chat.pad_token_id()
     network = build_network(tiny.tiny_lm(len(chat.tokenizer)), chat, seed)
     reference = ReferenceLM(tiny.tiny_lm(len(chat.tokenizer), seed=1).eval())
     settings = Training(tokens_per_batch=budget, center=0.03, **training)
-    trainer = Trainer(network, objective, settings, pad, reference)
+    trainer = Trainer(network, objective, settings, reference)
     encoded, _ = encode_pairs(tiny.pairs(), chat, 500, needs_margin=True, wants_teacher=True)
     return trainer, encoded, reference
 
@@ -33,6 +33,7 @@ def setup(budget=10**6, objective=FULL, seed=0, **training):
 def naive_step_loss(trainer, encoded, reference):
     """Equation 5 with the denominators of the design, one sequence at a time, in float64."""
     network = trainer.network.double()
+    network.classifier.base_model.set_attn_implementation("eager")
     lm = reference.lm.double()
 
     def hidden(sequence):
@@ -115,7 +116,7 @@ def test_training_learns_the_margins_and_centres_the_rewards():
         with torch.no_grad():  # rewards far from zero, which no loss of differences would mend
             network.classifier.score.weight.mul_(8)
         settings = Training(center=center, pairs_per_step=4, epochs=60, learning_rate=3e-3)
-        trained = Trainer(network, Objective(margin_regression), settings, chat.pad_token_id())
+        trained = Trainer(network, Objective(margin_regression), settings)
         last = [row["center"] for row in trained.train(encoded, 0)][-3:]
         return sum(last) / 3
 
@@ -130,7 +131,7 @@ def test_bf16_checkpoints_train_in_fp32(tmp_path):
     assert {p.dtype for p in network.parameters()} == {torch.float32}
     with torch.no_grad():
         network.classifier.score.weight.fill_(0.02)
-    trainer = Trainer(network, Objective(bradley_terry), Training(learning_rate=1e-5, warmup_ratio=0.0), 0)
+    trainer = Trainer(network, Objective(bradley_terry), Training(learning_rate=1e-5, warmup_ratio=0.0))
     encoded, _ = encode_pairs(tiny.pairs(), chat, 500, needs_margin=False, wants_teacher=False)
     list(trainer.train(encoded, 0))
     moved = (network.classifier.score.weight - 0.02).abs()
@@ -141,7 +142,7 @@ def test_bf16_checkpoints_train_in_fp32(tmp_path):
 def test_dropout_is_off_while_training(architecture):
     chat = tiny.chat()
     network = build_network(tiny.tiny_lm(len(chat.tokenizer) + 1, architecture, attention_dropout=0.5), chat, 0)
-    trainer = Trainer(network.train(), Objective(bradley_terry), Training(), chat.pad_token_id())
+    trainer = Trainer(network.train(), Objective(bradley_terry), Training())
     encoded, _ = encode_pairs(tiny.pairs(), chat, 500, needs_margin=False, wants_teacher=False)
     (groups,) = plan_steps(encoded, 100, 1, 0)
     assert trainer.accumulate(groups)["loss"] == trainer.accumulate(groups)["loss"]

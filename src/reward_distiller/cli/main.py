@@ -80,6 +80,8 @@ def train(
     """
     settings = recipe.training_config(pairs, student, output, method, overrides or [])
     results = recipe.train_on_pairs(settings, _parts(settings))
+    if not results:  # a process that helped the main one of a launch
+        return
     typer.echo(evaluation_section(results).strip())
     typer.echo(f"reward model: {results['model']}")
 

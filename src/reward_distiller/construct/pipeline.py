@@ -137,7 +137,9 @@ def estimate(
     return rows
 
 
-def split_prompts(pairs: Sequence[Pair], share: float, seed: int) -> tuple[list[Pair], list[Pair]]:
-    """(training pairs, held-out pairs): a prompt is on one side only; the side depends on prompt and seed alone."""
-    held_out = {p.prompt.id: random.Random(f"split:{seed}:{p.prompt.id}").random() < share for p in pairs}
+def split_prompts(
+    pairs: Sequence[Pair], share: float, seed: int, purpose: str = "split"
+) -> tuple[list[Pair], list[Pair]]:
+    """(training pairs, held-out pairs): a prompt is on one side only; purpose, seed and prompt alone decide which."""
+    held_out = {p.prompt.id: random.Random(f"{purpose}:{seed}:{p.prompt.id}").random() < share for p in pairs}
     return [p for p in pairs if not held_out[p.prompt.id]], [p for p in pairs if held_out[p.prompt.id]]

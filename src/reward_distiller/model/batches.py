@@ -1,7 +1,8 @@
 """Pairs as token sequences, in optimizer steps of a fixed number of pairs and micro-batches of bounded size.
 
 The unit is a prompt: its pairs stand together, a sequence that several of them share (the rejected
-response of a sampled and of a refined pair, the teacher's response) is computed once. Knows no losses.
+response of a sampled and of a refined pair, the teacher's response) is computed once. The order of
+everything follows from the seed, whatever the number of processes. Knows no losses.
 """
 
 from __future__ import annotations
@@ -11,11 +12,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-import torch
-from torch import Tensor
-
 from reward_distiller.errors import TrainingError
 from reward_distiller.model.chat import ChatFormat, Encoded
+from reward_distiller.model.layout import distinct_tokens
 from reward_distiller.records import Pair
 
 
@@ -48,8 +47,12 @@ class Group:
         self.sequences.append(sequence)
         return len(self.sequences) - 1
 
-    def slots(self) -> int:
-        return len(self.sequences) * max(len(s) for s in self.sequences)
+    def longest(self) -> int:
+        return max(len(s) for s in self.sequences)
+
+    def tokens(self) -> int:
+        """Distinct tokens: the slots that the group takes in a forest."""
+        return distinct_tokens([s.ids for s in self.sequences])
 
 
 def encode_pairs(
@@ -80,25 +83,31 @@ def encode_pairs(
     return encoded, dropped
 
 
-def plan_steps(pairs: Sequence[EncodedPair], pairs_per_step: int, epochs: int, seed: int) -> list[list[Group]]:
-    """The groups of every optimizer step; prompts are shuffled anew in each epoch, by the seed alone."""
-    by_prompt: dict[str, list[EncodedPair]] = {}
+def plan_steps(
+    pairs: Sequence[EncodedPair], pairs_per_step: int, epochs: int, seed: int, shuffle: str = "prompts"
+) -> list[list[Group]]:
+    """The groups of every optimizer step; shuffled anew in each epoch, by the seed alone.
+
+    With `shuffle="prompts"` the pairs of a prompt stay together. With "pairs" each pair is drawn for itself and brings
+    all its sequences along, as in trainers that know only pairs.
+    """
+    units: dict[str, list[EncodedPair]] = {}
     for pair in pairs:
-        by_prompt.setdefault(pair.prompt_id, []).append(pair)
+        units.setdefault(pair.prompt_id if shuffle == "prompts" else pair.id, []).append(pair)
     steps = []
     for epoch in range(epochs):
-        prompts = sorted(by_prompt)
-        random.Random(f"order:{seed}:{epoch}").shuffle(prompts)
-        line = [pair for prompt in prompts for pair in by_prompt[prompt]]
+        order = sorted(units)
+        random.Random(f"order:{seed}:{epoch}").shuffle(order)
+        line = [(unit, pair) for unit in order for pair in units[unit]]
         for start in range(0, len(line), pairs_per_step):
             steps.append(_groups(line[start : start + pairs_per_step]))
     return steps
 
 
-def _groups(pairs: Iterable[EncodedPair]) -> list[Group]:
+def _groups(line: Iterable[tuple[str, EncodedPair]]) -> list[Group]:
     groups: dict[str, Group] = {}
-    for pair in pairs:
-        group = groups.setdefault(pair.prompt_id, Group())
+    for unit, pair in line:
+        group = groups.setdefault(unit, Group())
         group.pairs.append((group.index(pair.chosen), group.index(pair.rejected), pair.margin))
         group.pair_ids.append(pair.id)
         if pair.teacher is not None:
@@ -106,45 +115,47 @@ def _groups(pairs: Iterable[EncodedPair]) -> list[Group]:
     return list(groups.values())
 
 
-def micro_batches(groups: Sequence[Group], budget: int) -> list[list[Group]]:
-    """Groups of like length together, each batch within `budget` slots of a padded rectangle (one group at least)."""
+def share(groups: Sequence[Group], processes: int) -> list[list[Group]]:
+    """The groups of each data-parallel process: the largest group first, always to who has least to do."""
+    shares: list[list[Group]] = [[] for _ in range(processes)]
+    work = [0] * processes
+    for tokens, at in sorted(((-g.tokens(), i) for i, g in enumerate(groups))):
+        least = work.index(min(work))
+        shares[least].append(groups[at])
+        work[least] -= tokens
+    return shares
+
+
+def micro_batches(groups: Sequence[Group], budget: int, layout: str = "trees") -> list[list[Group]]:
+    """Groups of like length together, each batch within `budget` slots (one group at least).
+
+    Slots are distinct tokens in trees, and a rectangle's area in padded rows. There, a teacher response that no pair
+    reads stands for itself, so that it is padded among its like.
+    """
     batches: list[list[Group]] = []
-    rows, width = 0, 0
-    for group in sorted(groups, key=lambda g: max(len(s) for s in g.sequences)):
-        longest = max(len(s) for s in group.sequences)
-        if not batches or (rows + len(group.sequences)) * max(width, longest) > budget:
+    rows = width = used = 0
+    if layout == "padded":
+        groups = [part for group in groups for part in _parted(group)]
+    for group in sorted(groups, key=Group.longest):
+        width = max(width, group.longest())
+        rows += len(group.sequences)
+        used = used + group.tokens() if layout == "trees" else rows * width
+        if not batches or used > budget:
             batches.append([])
-            rows, width = 0, 0
+            rows, width = len(group.sequences), group.longest()
+            used = group.tokens() if layout == "trees" else rows * width
         batches[-1].append(group)
-        rows, width = rows + len(group.sequences), max(width, longest)
     return batches
 
 
-@dataclass(frozen=True)
-class Rectangle:
-    """Sequences padded on the right: ids and mask (N, L), and the index of each one's last token (N,)."""
-
-    ids_NL: Tensor
-    mask_NL: Tensor
-    end_N: Tensor
-
-
-def pad(sequences: Sequence[Encoded], pad_id: int, device: torch.device | str) -> Rectangle:
-    longest = max(len(s) for s in sequences)
-    ids = torch.full((len(sequences), longest), pad_id, dtype=torch.long)
-    mask = torch.zeros((len(sequences), longest), dtype=torch.long)
-    for row, sequence in enumerate(sequences):
-        ids[row, : len(sequence)] = torch.tensor(sequence.ids)
-        mask[row, : len(sequence)] = 1
-    ends = torch.tensor([len(s) - 1 for s in sequences])
-    return Rectangle(ids.to(device), mask.to(device), ends.to(device))
-
-
-def by_length(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Indices in batches of like length, the longest first, each within `budget` padded slots."""
-    batches: list[list[int]] = []
-    for at in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if not batches or (len(batches[-1]) + 1) * lengths[batches[-1][0]] > budget:
-            batches.append([])
-        batches[-1].append(at)
-    return batches
+def _parted(group: Group) -> list[Group]:
+    """The pairs of a group, and each teacher response that is in none of them."""
+    paired = {at for w, l, _ in group.pairs for at in (w, l)}
+    alone = [at for at in group.teachers if at not in paired]
+    if not alone or not paired:
+        return [group]
+    pairs = Group([], [], list(group.pair_ids))
+    place = {at: pairs.index(group.sequences[at]) for at in sorted(paired)}
+    pairs.pairs = [(place[w], place[l], margin) for w, l, margin in group.pairs]
+    pairs.teachers = Counter({place[at]: n for at, n in group.teachers.items() if at in paired})
+    return [pairs, *(Group([group.sequences[at]], [], [], Counter({0: group.teachers[at]})) for at in alone)]

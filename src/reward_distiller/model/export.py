@@ -11,10 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import save_file
+
 from reward_distiller.errors import ModelError
 from reward_distiller.files import new_folder
 from reward_distiller.model.chat import ChatFormat, load_tokenizer
-from reward_distiller.model.network import RewardNetwork, save_lm_head
+from reward_distiller.model.loading import LM_HEAD
+from reward_distiller.model.network import RewardNetwork, is_tied
 
 
 def reward_statistics(rewards: Sequence[float]) -> dict[str, float]:
@@ -44,4 +47,11 @@ def save_reward_model(network: RewardNetwork, chat: ChatFormat, folder: Path, fa
         classifier.save_pretrained(temporary)
         chat.tokenizer.save_pretrained(temporary)
         _check_tokenizer(chat, temporary)
-        save_lm_head(network, temporary)
+        _save_lm_head(network, temporary)
+
+
+def _save_lm_head(network: RewardNetwork, folder: Path) -> None:
+    """The LM head that was kept for regularization; a tied one is the checkpoint's embedding and needs no file."""
+    if network.lm_head is not None and not is_tied(network):
+        state = {f"lm_head.{k}": v.detach().cpu().contiguous() for k, v in network.lm_head.state_dict().items()}
+        save_file(state, folder / LM_HEAD, metadata={"format": "pt"})

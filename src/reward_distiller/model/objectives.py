@@ -1,4 +1,4 @@
-"""The losses, each as its equation. Shapes: B pairs, T tokens of teacher responses, V vocabulary, D hidden.
+"""The losses of pairs, each as its equation, and how a method weighs them. Shapes: B pairs.
 
 A pair loss gives one value a pair; who sums and divides is the trainer, so that a loss cannot depend on
 how a step was cut up. Every function refuses shapes that would broadcast.
@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 PairLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
-CHUNK_LOGITS = 2**25  # logits held at once by the regularizer: 128 MiB in fp32
 
 
 def bradley_terry(chosen_B: Tensor, rejected_B: Tensor, margin_B: Tensor) -> Tensor:
@@ -48,49 +45,6 @@ class Objective:
     @property
     def regularized(self) -> bool:
         return self.nll_weight > 0 or self.kl_weight > 0
-
-
-def response_losses(
-    hidden_TD: Tensor,
-    target_T: Tensor,
-    weight_T: Tensor,
-    logits_of: Callable[[Tensor], Tensor],
-    teacher_hidden_TD: Tensor | None = None,
-    teacher_logits_of: Callable[[Tensor], Tensor] | None = None,
-    chunk_logits: int = CHUNK_LOGITS,
-) -> tuple[Tensor, Tensor]:
-    """Equation 4: (Σ_t w_t · -log P_φ(y_t), Σ_t w_t · KL(P_T ‖ P_φ)), both full-vocabulary.
-
-    Position t of `hidden_TD` is the one that *predicts* target t. Logits are made for a chunk of tokens at a time and
-    made again in the backward pass, so that [T, V] is never held.
-    """
-    _same_shape(target_T, weight_T)
-    if hidden_TD.shape[0] != target_T.shape[0]:
-        raise ValueError(f"{hidden_TD.shape[0]} positions for {target_T.shape[0]} targets")
-
-    def losses_of(part: slice, student_D: Tensor, teacher_D: Tensor | None) -> tuple[Tensor, Tensor]:
-        log_p_student = F.log_softmax(logits_of(student_D).float(), dim=-1)
-        nll = (weight_T[part] * F.nll_loss(log_p_student, target_T[part], reduction="none")).sum()
-        if teacher_D is None or teacher_logits_of is None:
-            return nll, nll.new_zeros(())
-        log_p_teacher = F.log_softmax(teacher_logits_of(teacher_D).float(), dim=-1)
-        # Logits of one vocabulary may differ in width by padding rows, or by a padding token of the student's.
-        shared = min(log_p_student.shape[-1], log_p_teacher.shape[-1])
-        log_p_student, log_p_teacher = log_p_student[:, :shared], log_p_teacher[:, :shared]
-        kl_T = (log_p_teacher.exp() * (log_p_teacher - log_p_student)).sum(-1)
-        return nll, (weight_T[part] * kl_T).sum()
-
-    size = max(1, chunk_logits // max(1, logits_of(hidden_TD[:1].detach()).shape[-1]))
-    nll, kl = hidden_TD.new_zeros(()), hidden_TD.new_zeros(())
-    for start in range(0, target_T.shape[0], size):
-        part = slice(start, start + size)
-        teacher_part = None if teacher_hidden_TD is None else teacher_hidden_TD[part]
-        if target_T.shape[0] > size and torch.is_grad_enabled():
-            part_nll, part_kl = checkpoint(losses_of, part, hidden_TD[part], teacher_part, use_reentrant=False)
-        else:
-            part_nll, part_kl = losses_of(part, hidden_TD[part], teacher_part)
-        nll, kl = nll + part_nll, kl + part_kl
-    return nll, kl
 
 
 def _same_shape(*tensors: Tensor) -> None:

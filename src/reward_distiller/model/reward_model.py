@@ -1,25 +1,30 @@
 """Scoring with any single-label sequence classifier in Hugging Face format, ours or not.
 
 The reward is read at the last token of the rendered chat: the end is known, never searched for, so the
-checkpoint's padding token cannot move it. Knows no training.
+checkpoint's padding token cannot move it. Responses to one prompt share its tokens (a forest of prefix trees)
+wherever the model's layers allow it. Knows no training.
 """
 
 from __future__ import annotations
 
+import copy
+import queue
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 import torch
-import transformers
 from torch import nn
 
-from reward_distiller.errors import ModelError, RewardDistillerError
-from reward_distiller.model.batches import by_length, pad
-from reward_distiller.model.chat import ChatFormat, Encoded, first_line, load_tokenizer, read_template
-from reward_distiller.model.network import device_of
+from reward_distiller.console import say
+from reward_distiller.errors import RewardDistillerError
+from reward_distiller.model.chat import ChatFormat, Encoded, load_tokenizer, read_template
+from reward_distiller.model.layout import cut_forests, cut_rows, lay_out
+from reward_distiller.model.loading import device_of, load_classifier
+from reward_distiller.model.tree_attention import enable_trees, hidden_states
 
 Prompt = str | Sequence[dict[str, str]]
-SLOTS = 16384  # padded tokens in one forward pass
+SLOTS = 16384  # distinct tokens, or padded ones, in one forward pass
 
 
 class TooLong(RewardDistillerError):
@@ -31,13 +36,27 @@ class TooLong(RewardDistillerError):
 class RewardModel:
     """A reward model for use. `score` gives raw rewards; `mean` and `std` are of its training rewards, if known."""
 
-    def __init__(self, classifier: Any, chat: ChatFormat, max_length: int | None = None):
-        self.classifier, self.chat = classifier.eval(), chat
+    def __init__(
+        self,
+        classifier: Any,
+        chat: ChatFormat,
+        max_length: int | None = None,
+        layout: str = "trees",
+        devices: Sequence[torch.device] = (),
+    ):
+        """`devices` beyond the one that the classifier is on get a copy each, and share the work."""
+        self.chat = chat
         limit = getattr(classifier.config.get_text_config(), "max_position_embeddings", None)
         self.max_length = max_length or limit or 2**31
         extra = getattr(classifier.config, "reward_distiller", None) or {}
         self.mean: float | None = extra.get("reward_mean")
         self.std: float | None = extra.get("reward_std")
+        self.layout = layout if isinstance(getattr(classifier, "score", None), nn.Linear) else "padded"
+        if self.layout == "trees" and (reason := enable_trees(classifier.base_model)):
+            say(f"score: {reason}; padded rows are used instead, slower and as exact")
+            self.layout = "padded"
+        first = classifier.device
+        self.classifiers = [classifier.eval(), *(copy.deepcopy(classifier).to(d) for d in devices if d != first)]
 
     @classmethod
     def from_pretrained(
@@ -50,33 +69,23 @@ class RewardModel:
         trust_remote_code: bool = False,
         chat_template: str | None = None,
         max_length: int | None = None,
+        layout: str = "trees",
     ) -> RewardModel:
         """Load a folder or Hub id. `chat_template` is a file, for checkpoints that carry none.
+
+        All GPUs of the machine share the work unless `device` names one; `layout="padded"` scores without trees.
 
         Raises ModelError where the checkpoint is no single-label classifier.
         """
         path = str(path)
-        try:
-            config = transformers.AutoConfig.from_pretrained(
-                path, revision=revision, trust_remote_code=trust_remote_code
-            )
-            architectures = config.architectures or []
-            if not any(name.endswith("SequenceClassification") for name in architectures) and not trust_remote_code:
-                raise ModelError(
-                    f"{path} holds {', '.join(architectures) or 'no named model'}, not a reward model: its head would "
-                    "be random. Distil one first: reward-distiller run CONFIG"
-                )
-            if config.num_labels != 1:
-                raise ModelError(f"{path} has {config.num_labels} labels; a reward model has one")
-            classifier = transformers.AutoModelForSequenceClassification.from_pretrained(
-                path, revision=revision, trust_remote_code=trust_remote_code, dtype=dtype
-            )
-        except (OSError, ValueError, KeyError) as error:
-            raise ModelError(f"no reward model can be loaded from {path} ({first_line(error)})") from error
-        tokenizer = load_tokenizer(path, revision=revision, trust_remote_code=trust_remote_code)
+        options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+        classifier = load_classifier(path, dtype=dtype, **options)
+        tokenizer = load_tokenizer(path, **options)
         if chat_template:
             tokenizer.chat_template = read_template(chat_template)
-        return cls(classifier.to(device_of(device)), ChatFormat(tokenizer, path), max_length)
+        every = torch.cuda.device_count() if device in (None, "cuda") else 0
+        devices = [torch.device("cuda", i) for i in range(every)] or [device_of(device)]
+        return cls(classifier.to(devices[0]), ChatFormat(tokenizer, path), max_length, layout, devices[1:])
 
     def score(self, prompt: Prompt, responses: Sequence[str]) -> list[float]:
         """The rewards of responses to one prompt (text, or messages that end with the user's turn)."""
@@ -103,12 +112,35 @@ class RewardModel:
         return rewards
 
     def score_encoded(self, sequences: Sequence[Encoded], advance: Callable[[], None] = lambda: None) -> list[float]:
-        """One reward a sequence, in order; computed in batches of like length."""
+        """One reward a sequence, in order. `advance` is called once for each."""
+        ids = [s.ids for s in sequences]
+        batches = cut_forests(ids, SLOTS) if self.layout == "trees" else cut_rows(ids, SLOTS)
         values = [0.0] * len(sequences)
-        for batch in by_length([len(s) for s in sequences], SLOTS):
-            for at, value in zip(batch, self._forward([sequences[i] for i in batch]), strict=True):
+        free: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for classifier in self.classifiers:
+            free.put(classifier)
+
+        def run(batch: list[int]) -> None:
+            classifier = free.get()
+            try:
+                rewards = self._forward(classifier, [ids[i] for i in batch])
+            finally:
+                free.put(classifier)
+            for at, value in zip(batch, rewards, strict=True):
                 values[at] = value
-                advance()
+
+        if len(self.classifiers) == 1:  # in this thread: a pool's threads would not have its thread settings
+            for batch in batches:
+                run(batch)
+                for _ in batch:
+                    advance()
+            return values
+        with ThreadPoolExecutor(len(self.classifiers)) as pool:
+            futures = {pool.submit(run, batch): batch for batch in batches}
+            for future in as_completed(futures):
+                future.result()
+                for _ in futures[future]:
+                    advance()
         return values
 
     def fits(self, prompt: Prompt, responses: Sequence[str]) -> bool:
@@ -116,16 +148,15 @@ class RewardModel:
         return all(len(self.chat.encode(as_messages(prompt), r)) <= self.max_length for r in responses)
 
     @torch.inference_mode()
-    def _forward(self, sequences: Sequence[Encoded]) -> list[float]:
+    def _forward(self, classifier: Any, sequences: list[tuple[int, ...]]) -> list[float]:
         pad_id = self.chat.tokenizer.pad_token_id
-        batch = pad(sequences, 0 if pad_id is None else pad_id, self.classifier.device)
-        head = getattr(self.classifier, "score", None)
+        layout = lay_out(sequences, self.layout, 0 if pad_id is None else pad_id).to(classifier.device)
+        head = getattr(classifier, "score", None)
         if isinstance(head, nn.Linear):
-            states = self.classifier.base_model(input_ids=batch.ids_NL, attention_mask=batch.mask_NL, use_cache=False)
-            rows = torch.arange(len(sequences), device=batch.end_N.device)
-            reward_N = head(states.last_hidden_state[rows, batch.end_N]).squeeze(-1)
+            end_ND = hidden_states(classifier.base_model, layout)[layout.ends().to(classifier.device)]
+            reward_N = nn.functional.linear(end_ND.float(), head.weight.float()).squeeze(-1)
         else:  # an encoder, or a head of its own: the model knows where it reads
-            reward_N = self.classifier(input_ids=batch.ids_NL, attention_mask=batch.mask_NL).logits.squeeze(-1)
+            reward_N = classifier(input_ids=layout.ids_RL, attention_mask=layout.mask_RL).logits.squeeze(-1)
         return reward_N.float().tolist()
 
 

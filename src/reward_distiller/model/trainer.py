@@ -1,182 +1,281 @@
-"""Training: one optimizer step is a fixed number of pairs, whatever way it is cut into micro-batches.
+"""Training: one optimizer step is a fixed number of pairs, whatever way it is cut into micro-batches and processes.
 
 Loss of a step (paper, eq. 5):
     pair_weight · 1/P Σ_pairs pair loss + center · 1/P Σ_pairs (r_w + r_l)²
     + 1/W Σ_yT w (nll_weight · NLL + kl_weight · KL), each token of y_T weighing 1/L,
 with P the pairs of the whole step, w the pairs that a teacher response stands for, and W their sum.
-The same seed, thread count and machine give the same weights, bit for bit on a CPU. Knows no files.
+The same seed, thread count and machine give the same weights, bit for bit on a CPU, also through a kill and a
+restart from a checkpoint. Devices and processes are `accelerate`'s. Knows no files but through `Checkpoints`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.tensor import DTensor
 
 from reward_distiller.config import Training
-from reward_distiller.console import track
-from reward_distiller.errors import ModelError, TrainingError
-from reward_distiller.model.batches import EncodedPair, Group, micro_batches, pad, plan_steps
-from reward_distiller.model.network import RewardNetwork, soft_capped
-from reward_distiller.model.objectives import Objective, centering, response_losses
+from reward_distiller.console import say, track
+from reward_distiller.errors import TrainingError
+from reward_distiller.model.batches import EncodedPair, Group, micro_batches, plan_steps, share
+from reward_distiller.model.chat import Encoded
+from reward_distiller.model.checkpoints import Checkpoints, Progress
+from reward_distiller.model.layout import lay_out
+from reward_distiller.model.network import RewardNetwork, Supervision, is_tied
+from reward_distiller.model.objectives import Objective, centering
+from reward_distiller.model.teachers import TokenTeacher
+from reward_distiller.model.training_log import TrainingLog
+from reward_distiller.model.tree_attention import enable_trees
+
+PARTS = ("loss", "pair_loss", "nll", "kl", "center", "accuracy", "reward_margin")
+FILLER = Group([Encoded((0,))])  # keeps processes in step that have a micro-batch less; weighs nothing
 
 
 @dataclass(frozen=True)
-class ReferenceLM:
-    """The teacher as a local LM, for the KL term."""
+class _Step:
+    """What the means of a step are taken over, in all processes together."""
 
-    lm: Any
+    pairs: int
+    weights: int
 
-    def hidden(self, ids_NL: Tensor, mask_NL: Tensor) -> Tensor:
-        with torch.no_grad():
-            return self.lm.base_model(input_ids=ids_NL, attention_mask=mask_NL, use_cache=False).last_hidden_state
-
-    def logits(self, hidden_TD: Tensor) -> Tensor:
-        cap = getattr(self.lm.config, "final_logit_softcapping", None)
-        return soft_capped(self.lm.get_output_embeddings()(hidden_TD), cap)
-
-
-def check_vocabularies(student: Any, teacher: Any, where: str) -> None:
-    """Raise ModelError unless the two agree on every token, but for ones added after the other's last id."""
-    ours, theirs = student.get_vocab(), teacher.get_vocab()
-    shared = min(max(ours.values()), max(theirs.values()))
-    of_id = {identity: token for token, identity in ours.items()}
-    wrong = [token for token, identity in theirs.items() if identity <= shared and of_id.get(identity) != token]
-    if wrong:
-        raise ModelError(
-            f"rm_distiller.kl_teacher: {where} has another vocabulary than the student ({len(wrong)} of {len(theirs)} "
-            f"tokens differ, {wrong[0]!r} for one). Use a teacher of the same family, or set rm_distiller.beta=0"
-        )
+    @classmethod
+    def of(cls, groups: Sequence[Group]) -> _Step:
+        return cls(sum(len(g.pairs) for g in groups), sum(g.teachers.total() for g in groups))
 
 
 class Trainer:
-    """Trains a network on encoded pairs. Yields a row of figures for each step."""
+    """Trains a network on encoded pairs. `accelerate launch` starts it in several processes, plain Python in one."""
 
     def __init__(
         self,
         network: RewardNetwork,
         objective: Objective,
         settings: Training,
-        pad_id: int,
-        reference: ReferenceLM | None = None,
-        device: torch.device | str = "cpu",
+        teacher: TokenTeacher | None = None,
     ):
-        if objective.kl_weight > 0 and reference is None:
-            raise TrainingError("the KL term needs a reference LM")
-        self.network, self.objective, self.settings = network.to(device), objective, settings
-        self.reference = reference if objective.kl_weight > 0 else None
-        self.pad_id, self.device = pad_id, device
+        if objective.kl_weight > 0 and teacher is None:
+            raise TrainingError("the KL term needs the teacher's distribution: a reference LM or a store of them")
+        if objective.regularized and network.lm_head is None:
+            raise TrainingError(
+                "the regularization needs an LM head, and this checkpoint has none. Start from a base LM or from a "
+                "model that this package exported, or set rm_distiller.alpha=0 and rm_distiller.beta=0"
+            )
+        self.accelerator = Accelerator(cpu=settings.device == "cpu")
+        self.alone = self.accelerator.num_processes == 1
+        self.device = torch.device(settings.device) if settings.device and self.alone else self.accelerator.device
+        self.network, self.objective, self.settings = network.to(self.device), objective, settings
+        self.teacher = teacher if objective.kl_weight > 0 else None
+        self.layout = settings.layout
+        reason = enable_trees(network.classifier.base_model) if self.layout == "trees" else None
+        if reason is not None:
+            say(f"train: {reason}; padded rows are used instead, slower and as exact")
+            self.layout = "padded"
+        network.matmul_dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
+        network.adds_lm_gradient_in_place = self.alone
+        if not objective.regularized and network.lm_head is not None and not is_tied(network):
+            network.lm_head.requires_grad_(False)  # nothing reads it, so nothing trains it
+        if settings.gradient_checkpointing:
+            network.classifier.activation_checkpointing_enable({"use_reentrant": False})
+        self.model: Any = network  # as `accelerate` wraps it
+        self.steps = 0  # of the training, done now or before a restart
 
-    def train(self, pairs: Sequence[EncodedPair], seed: int) -> Iterator[dict[str, float]]:
+    # -- the loop -----------------------------------------------------------------------------------
+
+    def train(
+        self,
+        pairs: Sequence[EncodedPair],
+        seed: int,
+        validation: Sequence[EncodedPair] = (),
+        checkpoints: Checkpoints | None = None,
+        log: TrainingLog | None = None,
+    ) -> Iterator[dict[str, float]]:
+        """Yield a row of figures for each step done now; steps before a checkpoint's are in the log already.
+
+        With `validation`, the weights of the evaluated step with the lowest pair loss are kept in the end.
+        Raises TrainingError where a loss or a gradient is no number.
+        """
         if not pairs:
             raise TrainingError("no pairs are left to train on. See the balance of each step for what became of them")
-        steps = plan_steps(pairs, self.settings.pairs_per_step, self.settings.epochs, seed)
-        parameters = list(self.network.parameters())
+        steps = plan_steps(pairs, self.settings.pairs_per_step, self.settings.epochs, seed, self.settings.shuffle)
+        self.steps = len(steps)
+        with exact(self.settings.threads):
+            optimizer = self._prepare()
+            progress = checkpoints.restore(self.network, optimizer) if checkpoints else Progress()
+            if log:
+                log.keep(progress.step)
+            with track("train", len(steps) - progress.step) as advance:
+                for number in range(progress.step, len(steps)):
+                    row = self._step(optimizer, steps[number], number, len(steps), checkpoints)
+                    if validation and self._due(number + 1, len(steps), self.settings.evaluate_every):
+                        figures = self.evaluate(validation)
+                        row |= {f"validation_{name}": figures[name] for name in ("pair_loss", "accuracy")}
+                        progress = self._keep_best(progress, number + 1, figures["pair_loss"], checkpoints)
+                    progress = progress.at(number + 1)
+                    if log:
+                        log.write(row)
+                    if checkpoints and self._due(number + 1, len(steps), self.settings.checkpoint_every):
+                        checkpoints.save(self.network, optimizer, progress)
+                    advance()
+                    yield row
+            if progress.best_step and checkpoints:
+                say(f"train: the weights of step {progress.best_step} are kept, the best on the validation prompts")
+                checkpoints.load_best(self.network)
+        self.network.eval()
+
+    def _prepare(self) -> torch.optim.Optimizer:
+        self.network.train()
+        parameters = [p for p in self.network.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
-            parameters, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay
+            parameters, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay, fused=True
         )
-        warmup = max(1, round(self.settings.warmup_ratio * len(steps)))
-        with exact(self.settings.threads), track("train", len(steps)) as advance:
-            self.network.train()
-            for number, groups in enumerate(steps):
-                rate = self.settings.learning_rate * cosine(number, warmup, len(steps))
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                optimizer.zero_grad(set_to_none=True)
-                figures = self.accumulate(groups)
-                norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.settings.max_grad_norm))
-                if not (math.isfinite(figures["loss"]) and math.isfinite(norm)):
-                    ids = ", ".join(i for g in groups for i in g.pair_ids)
-                    raise TrainingError(
-                        f"step {number + 1}: loss {figures['loss']}, gradient norm {norm}. Lower "
-                        f"training.learning_rate; the step's pairs: {ids}"
-                    )
-                optimizer.step()
-                advance()
-                yield {"step": number + 1, **figures, "grad_norm": norm, "learning_rate": rate}
-            self.network.eval()
+        if self.alone:
+            return optimizer
+        self.model, prepared = self.accelerator.prepare(self.network, optimizer)
+        return prepared.optimizer
+
+    def _step(
+        self,
+        optimizer: torch.optim.Optimizer,
+        groups: Sequence[Group],
+        number: int,
+        total: int,
+        checkpoints: Checkpoints | None,
+    ) -> dict[str, float]:
+        warmup = max(1, round(self.settings.warmup_ratio * total))
+        rate = self.settings.learning_rate * cosine(number, warmup, total)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.zero_grad(set_to_none=True)
+        figures = self.accumulate(groups)
+        parameters = [p for g in optimizer.param_groups for p in g["params"]]
+        norm = float(self.accelerator.clip_grad_norm_(parameters, self.settings.max_grad_norm))
+        if not (math.isfinite(figures["loss"]) and math.isfinite(norm)):
+            ids = ", ".join(i for g in groups for i in g.pair_ids)
+            raise TrainingError(
+                f"step {number + 1}: loss {figures['loss']}, gradient norm {norm}. "
+                f"{checkpoints.last_good() if checkpoints else 'There is no checkpoint'}. Lower "
+                f"training.learning_rate and run again; the step's pairs: {ids}"
+            )
+        optimizer.step()
+        return {"step": number + 1, **figures, "grad_norm": norm, "learning_rate": rate}
+
+    @staticmethod
+    def _due(step: int, total: int, every: int) -> bool:
+        return every > 0 and (step % every == 0 or step == total)
+
+    def _keep_best(self, progress: Progress, step: int, loss: float, checkpoints: Checkpoints | None) -> Progress:
+        if progress.best_step and loss >= progress.best_loss:
+            return progress
+        if checkpoints:
+            checkpoints.save_best(self.network)
+        return Progress(progress.step, step, loss)
+
+    def gathered(self) -> dict[str, Any] | None:
+        """All weights where no process holds the whole network (FSDP), complete in the main process; None elsewhere."""
+        if not any(isinstance(p, DTensor) for p in self.network.parameters()):
+            return None
+        return get_model_state_dict(self.network, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+
+    # -- one step -----------------------------------------------------------------------------------
 
     def accumulate(self, groups: Sequence[Group]) -> dict[str, float]:
         """Add one step's gradients up over its micro-batches; give the step's loss and its parts."""
-        pairs = sum(len(g.pairs) for g in groups)
-        weights = sum(g.teachers.total() for g in groups)
-        totals = {"pair_loss": 0.0, "nll": 0.0, "kl": 0.0, "center": 0.0, "accuracy": 0.0, "reward_margin": 0.0}
-        totals["loss"] = 0.0
-        for batch in micro_batches(groups, self.settings.tokens_per_batch):
-            parts = self._losses(batch, pairs, weights)
-            loss = (
-                self.objective.pair_weight * parts["pair_loss"]
-                + self.objective.nll_weight * parts["nll"]
-                + self.objective.kl_weight * parts["kl"]
-                + self.settings.center * parts["center"]
-            )
-            torch.autograd.backward(loss)
-            totals["loss"] += loss.item()
-            for name, value in parts.items():
-                totals[name] += value.item()
-        return totals
+        return self._totals(groups, train=True)
 
-    def _losses(self, groups: Sequence[Group], pairs_of_step: int, weights_of_step: int) -> dict[str, Tensor]:
+    @torch.no_grad()
+    def evaluate(self, pairs: Sequence[EncodedPair]) -> dict[str, float]:
+        """The parts of the loss over all the pairs at once; no gradients."""
+        (groups,) = plan_steps(pairs, len(pairs), 1, 0)
+        self.network.eval()
+        try:
+            return self._totals(groups, train=False)
+        finally:
+            self.network.train()
+
+    def _totals(self, groups: Sequence[Group], train: bool) -> dict[str, float]:
+        step = _Step.of(groups)
+        batches = self._batches(groups)
+        total = torch.zeros(len(PARTS), dtype=torch.float64)
+        for number, batch in enumerate(batches, 1):
+            waits = train and not self.alone and number < len(batches)
+            with self.accelerator.no_sync(self.model) if waits else nullcontext():
+                parts = self._losses(batch, step)
+                if train:  # processes average their gradients; the loss's means are over all of them
+                    torch.autograd.backward(parts["loss"] * self.accelerator.num_processes)
+            total += torch.stack([parts[name].detach().double().cpu() for name in PARTS])
+        if not self.alone:
+            total = self.accelerator.reduce(total.to(self.device), "sum").cpu()
+        return dict(zip(PARTS, total.tolist(), strict=True))
+
+    def _batches(self, groups: Sequence[Group]) -> list[list[Group]]:
+        """This process's micro-batches, as many as every other has."""
+        shares = share(groups, self.accelerator.num_processes)
+        cut = [micro_batches(part, self.settings.tokens_per_batch, self.layout) for part in shares]
+        mine = cut[self.accelerator.process_index]
+        return mine + [[FILLER]] * (max(map(len, cut)) - len(mine))
+
+    def _losses(self, groups: Sequence[Group], step: _Step) -> dict[str, Tensor]:
         """One micro-batch's share of every mean over the step."""
         sequences = [s for g in groups for s in g.sequences]
-        batch = pad(sequences, self.pad_id, self.device)
-        hidden_NLD = self.network.hidden(batch)
-        reward_N = self.network.rewards(hidden_NLD, batch)
-        chosen, rejected, margins, first = [], [], [], 0
-        supervised: list[tuple[int, range, float]] = []  # row, positions of the targets, weight of each token
+        layout = lay_out([s.ids for s in sequences], self.layout).to(self.device)
+        chosen, rejected, margins, supervised, first = [], [], [], [], 0
         for group in groups:
             for w, l, margin in group.pairs:
                 chosen.append(first + w)
                 rejected.append(first + l)
                 margins.append(margin)
-            for teacher, weight in group.teachers.items() if self.objective.regularized else ():
-                response = group.sequences[teacher].response
-                supervised.append((first + teacher, response, weight / (len(response) * weights_of_step)))
+            supervised += [(first + at, weight / step.weights) for at, weight in group.teachers.items()]
             first += len(group.sequences)
+        output = self.model(layout, self._supervision(sequences, supervised, layout))
+        reward_N = output.reward_N
         chosen_B, rejected_B = reward_N[chosen], reward_N[rejected]
         margin_B = torch.tensor(margins, dtype=reward_N.dtype, device=reward_N.device)
-        with torch.no_grad():
-            difference_B = chosen_B - rejected_B
-        nll, kl = self._regularize(batch.ids_NL, batch.mask_NL, hidden_NLD, supervised)
+        difference_B = (chosen_B - rejected_B).detach()
+        pair_loss = self.objective.pair_loss(chosen_B, rejected_B, margin_B).sum() / step.pairs
+        center = centering(chosen_B, rejected_B).sum() / step.pairs
+        loss = self.objective.pair_weight * pair_loss + self.settings.center * center + output.regularization
         return {
-            "pair_loss": self.objective.pair_loss(chosen_B, rejected_B, margin_B).sum() / pairs_of_step,
-            "nll": nll,
-            "kl": kl,
-            "center": centering(chosen_B, rejected_B).sum() / pairs_of_step,
-            "accuracy": (difference_B > 0).float().sum() / pairs_of_step,
-            "reward_margin": difference_B.sum() / pairs_of_step,
+            "loss": loss + 0.0 * reward_N.sum(),  # every parameter takes part in every micro-batch of every process
+            "pair_loss": pair_loss,
+            "nll": output.nll,
+            "kl": output.kl,
+            "center": center,
+            "accuracy": (difference_B > 0).sum() / step.pairs,
+            "reward_margin": difference_B.sum() / step.pairs,
         }
 
-    def _regularize(
-        self, ids_NL: Tensor, mask_NL: Tensor, hidden_NLD: Tensor, supervised: list[tuple[int, range, float]]
-    ) -> tuple[Tensor, Tensor]:
-        if not supervised:
-            zero = hidden_NLD.new_zeros(())
-            return zero, zero
-        at = [(row, position) for row, response, _ in supervised for position in response]
-        rows_T, positions_T = (torch.tensor(x, device=hidden_NLD.device) for x in zip(*at, strict=True))
-        weight_T = torch.tensor([w for _, response, w in supervised for _ in response], device=hidden_NLD.device)
-        teacher_TD = teacher_logits = None
-        if self.reference is not None:
-            only = torch.tensor([row for row, _, _ in supervised], device=hidden_NLD.device)
-            place = {row: i for i, (row, _, _) in enumerate(supervised)}
-            teacher_NLD = self.reference.hidden(ids_NL[only], mask_NL[only])
-            teacher_rows = torch.tensor([place[row] for row, _ in at], device=hidden_NLD.device)
-            teacher_TD = teacher_NLD[teacher_rows, positions_T - 1]
-            teacher_logits = self.reference.logits
-        # The hidden state at t - 1 predicts the token at t, for the teacher as for the student.
-        return response_losses(
-            hidden_NLD[rows_T, positions_T - 1],
-            ids_NL[rows_T, positions_T],
-            weight_T,
-            self.network.logits,
-            teacher_TD,
-            teacher_logits,
+    def _supervision(
+        self, sequences: Sequence[Encoded], supervised: Sequence[tuple[int, float]], layout: Any
+    ) -> Supervision | None:
+        """The tokens of the teacher's responses: (place among the sequences, weight of the whole response) each."""
+        if not self.objective.regularized:
+            return None
+        predict = [torch.zeros(0, dtype=torch.long)]
+        target: list[int] = []
+        weight: list[float] = []
+        for at, share_of_step in supervised:
+            response = sequences[at].response
+            predict.append(layout.slots_of(at)[response.start - 1 : response.stop - 1])
+            target += sequences[at].ids[response.start : response.stop]
+            weight += [share_of_step / len(response)] * len(response)
+        teacher = None
+        if self.teacher is not None:
+            teacher = self.teacher.of([sequences[at] for at, _ in supervised], self.device)
+        return Supervision(
+            torch.cat(predict).to(self.device),
+            torch.tensor(target, dtype=torch.long, device=self.device),
+            torch.tensor(weight, dtype=torch.float32, device=self.device),
+            teacher,
+            self.objective.nll_weight,
+            self.objective.kl_weight,
         )
 
 

@@ -20,7 +20,8 @@ from reward_distiller.errors import ConfigError
 from reward_distiller.files import write_json, write_text
 from reward_distiller.methods import method_named
 from reward_distiller.recipes.parts import Parts
-from reward_distiller.recipes.reward_model import read_inputs, run, student_chat
+from reward_distiller.recipes.reward_model import read_inputs, run
+from reward_distiller.recipes.training import student_chat
 
 Arms = Mapping[str, Sequence[str]]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")  # a folder everywhere, and none of the files beside it

@@ -7,20 +7,15 @@ Running again goes on from the ledger; a model whose inputs have not changed is 
 
 from __future__ import annotations
 
-import json
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
 import yaml
 
-from reward_distiller import __version__
-from reward_distiller.config import ChatModel, Config, apply_override, fill_data_folder, parse_config
+from reward_distiller.config import ChatModel, Config, apply_override, parse_config
 from reward_distiller.console import say, track
 from reward_distiller.construct.balance import Balance
 from reward_distiller.construct.load import load_pairs, load_prompts, rows_of
@@ -29,17 +24,16 @@ from reward_distiller.construct.pipeline import Construction, StepEstimate, esti
 from reward_distiller.errors import ConfigError, TrainingError
 from reward_distiller.evaluate.pair_accuracy import RowScorer, accuracy, by_rewards, longer, source_model
 from reward_distiller.evaluate.style_matrix import style_accuracy
-from reward_distiller.files import fingerprint, locked, remove_partial, write_json, write_rows, write_text
+from reward_distiller.files import locked, remove_partial, write_json, write_rows, write_text
 from reward_distiller.methods import method_named
-from reward_distiller.model.batches import EncodedPair, encode_pairs
-from reward_distiller.model.chat import ChatFormat, load_tokenizer, read_template
-from reward_distiller.model.export import reward_statistics, save_reward_model
-from reward_distiller.model.network import build_network, device_of, load_causal_lm, scratch_lm
+from reward_distiller.model.chat import ChatFormat
+from reward_distiller.model.loading import device_of
 from reward_distiller.model.reward_model import RewardModel
-from reward_distiller.model.trainer import ReferenceLM, Trainer, check_vocabularies
+from reward_distiller.processes import is_main, processes
 from reward_distiller.recipes.card import model_card
 from reward_distiller.recipes.parts import Parts
-from reward_distiller.records import Pair, Prompt, content_id
+from reward_distiller.recipes.training import check_training, student_chat, train_into
+from reward_distiller.records import Pair, Prompt
 from reward_distiller.teacher.endpoint import check_environment
 from reward_distiller.teacher.engine import Engine, open_engine
 from reward_distiller.teacher.prompts import Templates
@@ -66,10 +60,14 @@ class Inputs:
 
 def run(config: Config, parts: Parts) -> dict[str, Any]:
     """Do the whole run; give what results.json holds."""
+    if processes() > 1:
+        raise ConfigError(
+            "run makes its calls in one process. First reward-distiller construct CONFIG, then train in many: "
+            "accelerate launch -m reward_distiller train OUTPUT/pairs.jsonl ..."
+        )
     with run_folder(config) as folder:
         chat = student_chat(config, parts)
-        if method_named(config.method).objective(config).kl_weight > 0:
-            _kl_teacher(config, parts, chat)  # a wrong one is found before anything is paid for
+        check_training(config, parts, chat)  # what is wrong is found before anything is paid for
         return _train_and_evaluate(folder, config, parts, chat, construct_into(folder, config, parts))
 
 
@@ -100,6 +98,7 @@ def train_on_pairs(config: Config, parts: Parts) -> dict[str, Any]:
     say(balance.line())
     with run_folder(config) as folder:
         chat = student_chat(config, parts)
+        check_training(config, parts, chat)
         return _train_and_evaluate(folder, config, parts, chat, Constructed(pairs, [balance], []))
 
 
@@ -109,6 +108,8 @@ def _train_and_evaluate(
     """Split off the held-out prompts, train, evaluate, write results.json and the card."""
     training, held_out = split_prompts(made.pairs, config.evaluation.held_out, config.seed)
     facts = train_into(folder, config, parts, chat, training)
+    if not is_main():
+        return {}
     results = evaluate_run(folder, config, parts, training, held_out)
     results |= {"pairs_held_out": len(held_out), "training": facts, "cost": made.cost}
     method = method_named(config.method).describe(config)
@@ -121,6 +122,9 @@ def _train_and_evaluate(
 def run_folder(config: Config) -> Iterator[Path]:
     """The run's folder, locked, with the resolved config in it."""
     folder = Path(config.output)
+    if not is_main():  # the main process of a launch holds the folder for all
+        yield folder
+        return
     with locked(folder / ".lock", ConfigError):
         remove_partial(folder)
         text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
@@ -214,103 +218,6 @@ def _cost(engine: Engine, models: list[ChatModel]) -> list[dict[str, Any]]:
         {"step": step, "model": model, **asdict(spent), "money": spent.money(prices[model])}
         for (step, model), spent in sorted(engine.spent.items())
     ]
-
-
-# -- train ------------------------------------------------------------------------------------------
-
-
-def student_chat(config: Config, parts: Parts) -> ChatFormat:
-    """The student's tokenizer with its chat template, checked. Raises ModelError before anything is paid for."""
-    student = config.student
-    if student.from_scratch:
-        path = fill_data_folder(student.from_scratch.tokenizer)
-        tokenizer = load_tokenizer(path)
-    else:
-        path = str(parts.student()) if student.model == "testbed" else str(student.model)
-        tokenizer = load_tokenizer(path, revision=student.revision, trust_remote_code=student.trust_remote_code)
-    if student.chat_template:
-        tokenizer.chat_template = read_template(fill_data_folder(student.chat_template))
-    return ChatFormat(tokenizer, path)
-
-
-def train_into(folder: Path, config: Config, parts: Parts, chat: ChatFormat, pairs: list[Pair]) -> dict[str, Any]:
-    """Train and write model/ and training.jsonl, unless model/ came from the very same inputs; give its facts."""
-    method = method_named(config.method)
-    objective = method.objective(config)
-    key = content_id(
-        {
-            "pairs": [(p.id, p.chosen_score, p.rejected_score, p.teacher_response) for p in pairs],
-            "config": config.model_dump(mode="json", include={"method", "seed", "rm_distiller", "student", "training"}),
-            "student": [fingerprint(chat.where), chat.tokenizer.chat_template],
-            "kl_teacher": fingerprint(config.rm_distiller.kl_teacher or ""),
-            "versions": [__version__, torch.__version__, transformers.__version__],
-        }
-    )
-    known = _facts(folder / "model")
-    if known.get("run_key") == key:
-        say(f"train: {folder / 'model'} is up to date")
-        return known
-    encoded, dropped = encode_pairs(
-        pairs, chat, config.training.max_length, needs_margin=method.needs_margin, wants_teacher=objective.regularized
-    )
-    for reason, count in sorted(dropped.items()):
-        say(f"train: {count} pairs: {reason}")
-    pad_id = chat.pad_token_id()
-    network = build_network(_student_lm(config, parts, chat), chat, config.seed)
-    reference = _reference(config, parts, chat) if objective.kl_weight > 0 else None
-    trainer = Trainer(network, objective, config.training, pad_id, reference, device_of(config.training.device))
-    log = list(trainer.train(encoded, config.seed))
-    write_rows(folder / "training.jsonl", log)
-    source_of = {p.id: p.source for p in pairs}
-    sources = Counter(source_of[e.id] for e in encoded)
-    facts = {
-        "run_key": key,
-        "method": config.method,
-        "pairs": len(encoded),
-        "pairs_by_source": dict(sorted(sources.items())),
-        "dropped": dict(sorted(dropped.items())),
-        "steps": len(log),
-        "needs_at_inference": None,
-        **_reward_statistics(network, chat, encoded),
-    }
-    save_reward_model(network.to("cpu"), chat, folder / "model", facts)
-    return _facts(folder / "model")  # as a second run will read them
-
-
-def _student_lm(config: Config, parts: Parts, chat: ChatFormat) -> Any:
-    student = config.student
-    if student.from_scratch:
-        return scratch_lm(student.from_scratch, len(chat.tokenizer), config.seed)
-    return load_causal_lm(chat.where, revision=student.revision, trust_remote_code=student.trust_remote_code)
-
-
-def _kl_teacher(config: Config, parts: Parts, chat: ChatFormat) -> str:
-    """The path of the KL teacher, its vocabulary checked."""
-    name = config.rm_distiller.kl_teacher
-    path = str(parts.kl_teacher()) if name == "testbed" else str(name)
-    check_vocabularies(chat.tokenizer, load_tokenizer(path), path)
-    return path
-
-
-def _reference(config: Config, parts: Parts, chat: ChatFormat) -> ReferenceLM:
-    device = device_of(config.training.device)
-    # It is never trained, so half precision does where there is hardware for it.
-    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-    return ReferenceLM(load_causal_lm(_kl_teacher(config, parts, chat), dtype=dtype).to(device).eval())
-
-
-def _reward_statistics(network: Any, chat: ChatFormat, encoded: list[EncodedPair]) -> dict[str, float]:
-    """Mean and standard deviation of the rewards of the training responses."""
-    model = RewardModel(network.classifier, chat)
-    sequences = list({s.ids: s for p in encoded for s in (p.chosen, p.rejected)}.values())
-    return reward_statistics(model.score_encoded(sequences))
-
-
-def _facts(model: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads((model / "config.json").read_text("utf-8"))["reward_distiller"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
 
 
 # -- evaluate ---------------------------------------------------------------------------------------

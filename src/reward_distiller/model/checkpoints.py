@@ -1,0 +1,119 @@
+"""Checkpoints of a training under way: weights, optimizer state and progress, whole or not at all.
+
+One folder per checkpoint, under its name only when it is complete; the one before goes when the next is there.
+Only safetensors and JSON. State is gathered from all processes into the names of the plain network, so that a
+training may go on with another number of them. A checkpoint of other inputs (`run_key`) is never resumed.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_model_state_dict,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+
+from reward_distiller.console import say
+from reward_distiller.files import new_folder, write_json
+from reward_distiller.model.network import RewardNetwork
+
+STEP, BEST = "step-", "best"
+WEIGHTS, OPTIMIZER, PROGRESS = "weights.safetensors", "optimizer.safetensors", "progress.json"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Steps done, and the evaluated step with the lowest validation loss (0 if there is none)."""
+
+    step: int = 0
+    best_step: int = 0
+    best_loss: float = 0.0
+
+    def at(self, step: int) -> Progress:
+        return replace(self, step=step)
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one training in a folder. All processes call every method; `main` writes."""
+
+    folder: Path
+    run_key: str
+    main: bool = True
+
+    def save(self, network: RewardNetwork, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+        weights = _weights(network)
+        state = get_optimizer_state_dict(network, optimizer, options=_options(flatten_optimizer_state_dict=True))
+        if not self.main:
+            return
+        before = self._steps()
+        with new_folder(self.folder / f"{STEP}{progress.step:08d}") as temporary:
+            save_file(weights, temporary / WEIGHTS)
+            save_file({k: v for k, v in state.items() if isinstance(v, Tensor)}, temporary / OPTIMIZER)
+            rest = {k: v for k, v in state.items() if not isinstance(v, Tensor)}
+            write_json(temporary / PROGRESS, {"run_key": self.run_key, **asdict(progress), "optimizer": rest})
+        for old in before:
+            if old.name != f"{STEP}{progress.step:08d}":
+                shutil.rmtree(old)
+
+    def restore(self, network: RewardNetwork, optimizer: torch.optim.Optimizer) -> Progress:
+        """Put the last checkpoint's state back, if it is of the same inputs; give the progress to go on from."""
+        for folder in reversed(self._steps()):
+            facts = json.loads((folder / PROGRESS).read_text("utf-8"))
+            if facts["run_key"] != self.run_key:
+                say(f"train: {folder} is of other inputs and is not resumed")
+                continue
+            _put_weights(network, load_file(folder / WEIGHTS))
+            state = {**facts["optimizer"], **load_file(folder / OPTIMIZER)}
+            set_optimizer_state_dict(network, optimizer, state, options=_options(flatten_optimizer_state_dict=True))
+            say(f"train: going on behind step {facts['step']}, from {folder}")
+            return Progress(facts["step"], facts["best_step"], facts["best_loss"])
+        return Progress()
+
+    def save_best(self, network: RewardNetwork) -> None:
+        weights = _weights(network)
+        if self.main:
+            with new_folder(self.folder / BEST) as temporary:
+                save_file(weights, temporary / WEIGHTS)
+
+    def load_best(self, network: RewardNetwork) -> None:
+        _put_weights(network, load_file(self.folder / BEST / WEIGHTS))
+
+    def last_good(self) -> str:
+        """For an error message: where the last checkpoint is."""
+        steps = self._steps()
+        return f"The last good checkpoint is {steps[-1]}" if steps else "There is no checkpoint yet"
+
+    def remove(self) -> None:
+        """The trained model is saved; what led there is not needed any more."""
+        if self.main:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _steps(self) -> list[Path]:
+        return sorted(self.folder.glob(f"{STEP}*"))
+
+
+def _options(**options: Any) -> StateDictOptions:
+    return StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False, **options)
+
+
+def _weights(network: RewardNetwork) -> dict[str, Tensor]:
+    """Trained weights by name, each once: tied ones are one tensor, and frozen ones are where they came from."""
+    trained = dict(network.named_parameters())
+    state: dict[str, Any] = get_model_state_dict(network, options=_options())
+    return {name: value.contiguous() for name, value in state.items() if name in trained}
+
+
+def _put_weights(network: RewardNetwork, weights: dict[str, Any]) -> None:
+    set_model_state_dict(network, weights, options=_options())
