@@ -54,15 +54,15 @@ class Checkpoints:
 
     def save(self, network: RewardNetwork, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
         weights = _weights(network)
-        state = get_optimizer_state_dict(network, optimizer, options=_options(flatten_optimizer_state_dict=True))
+        state = get_optimizer_state_dict(network, optimizer, options=_options())
         if not self.main:
             return
         before = self._steps()
         with new_folder(self.folder / f"{STEP}{progress.step:08d}") as temporary:
             save_file(weights, temporary / WEIGHTS)
-            save_file({k: v for k, v in state.items() if isinstance(v, Tensor)}, temporary / OPTIMIZER)
-            rest = {k: v for k, v in state.items() if not isinstance(v, Tensor)}
-            write_json(temporary / PROGRESS, {"run_key": self.run_key, **asdict(progress), "optimizer": rest})
+            save_file(_flat(state["state"]), temporary / OPTIMIZER)
+            facts = {"run_key": self.run_key, **asdict(progress), "param_groups": state["param_groups"]}
+            write_json(temporary / PROGRESS, facts)
         for old in before:
             if old.name != f"{STEP}{progress.step:08d}":
                 shutil.rmtree(old)
@@ -75,8 +75,8 @@ class Checkpoints:
                 say(f"train: {folder} is of other inputs and is not resumed")
                 continue
             _put_weights(network, load_file(folder / WEIGHTS))
-            state = {**facts["optimizer"], **load_file(folder / OPTIMIZER)}
-            set_optimizer_state_dict(network, optimizer, state, options=_options(flatten_optimizer_state_dict=True))
+            state = {"state": _nested(load_file(folder / OPTIMIZER)), "param_groups": facts["param_groups"]}
+            set_optimizer_state_dict(network, optimizer, state, options=_options())
             say(f"train: going on behind step {facts['step']}, from {folder}")
             return Progress(facts["step"], facts["best_step"], facts["best_loss"])
         return Progress()
@@ -106,6 +106,18 @@ class Checkpoints:
 
 def _options(**options: Any) -> StateDictOptions:
     return StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False, **options)
+
+
+def _flat(state: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {f"{name}/{part}": value for name, parts in state.items() for part, value in parts.items()}
+
+
+def _nested(state: dict[str, Tensor]) -> dict[str, Any]:
+    nested: dict[str, Any] = {}
+    for key, value in state.items():
+        name, _, part = key.rpartition("/")
+        nested.setdefault(name, {})[part] = value
+    return nested
 
 
 def _weights(network: RewardNetwork) -> dict[str, Tensor]:

@@ -80,7 +80,7 @@ class RewardNetwork(nn.Module):
         """Rewards (N,) of last hidden states, always in fp32 or better."""
         weight = self.classifier.score.weight
         with torch.autocast(hidden_ND.device.type, enabled=False):
-            return nn.functional.linear(hidden_ND.to(weight.dtype), weight).squeeze(-1)
+            return hidden_ND.to(weight.dtype) @ weight.squeeze(0)
 
     def _lm_gradient(self) -> Tensor | None:
         weight: Any = self.lm_head.weight if self.lm_head is not None else None

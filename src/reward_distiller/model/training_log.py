@@ -15,6 +15,7 @@ from typing import Any
 
 from reward_distiller.errors import ConfigError
 from reward_distiller.files import read_rows, write_rows
+from reward_distiller.processes import is_main
 
 TRACKERS = {"tensorboard": "tensorboard", "trackio": "trackio", "wandb": "wandb"}  # name -> package, and our extra
 
@@ -36,10 +37,14 @@ class TrainingLog:
 
     def keep(self, steps: int) -> None:
         """Begin behind a checkpoint's rows: what a killed run wrote after it is done again."""
+        if not is_main():
+            return
         rows = [row for _, row in read_rows(self.path)] if steps and self.path.is_file() else []
         write_rows(self.path, [row for row in rows if row["step"] <= steps])
 
     def write(self, row: dict[str, float]) -> None:
+        if not is_main():
+            return
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(row, allow_nan=False) + "\n")
         for tracker in self.trackers:
@@ -53,7 +58,7 @@ def open_log(path: Path, trackers: Sequence[str], run: str, config: dict[str, An
 
     check_trackers(trackers)
     opened = []
-    for name in trackers:
+    for name in trackers if is_main() else ():
         tracker_class = LOGGER_TYPE_TO_CLASS[name]
         folder = [str(path.parent / "trackers")] if tracker_class.requires_logging_directory else []
         tracker = tracker_class(run, *folder)
