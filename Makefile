@@ -3,7 +3,7 @@ PYTHON ?= python3
 SEED ?= 0
 BIN := .venv/bin
 
-.PHONY: demo test lint wheel clean
+.PHONY: demo test lint bench wheel clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -23,8 +23,17 @@ lint: .venv/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# TRL stands in an environment of its own.
+.venv-trl/installed: bench/trl-requirements.txt
+	$(PYTHON) -m venv .venv-trl
+	.venv-trl/bin/pip install --quiet --disable-pip-version-check -r bench/trl-requirements.txt
+	touch .venv-trl/installed
+
+bench: .venv/installed .venv-trl/installed
+	$(BIN)/python -m bench
+
 wheel: .venv/installed
 	$(BIN)/python -m build --wheel --outdir dist
 
 clean:
-	rm -rf .venv build dist runs
+	rm -rf .venv .venv-trl build dist runs

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from reward_distiller.errors import DataError, ModelError
-from reward_distiller.model.chat import Encoded
+from reward_distiller.model.chat import Encoded, response_key
 from reward_distiller.model.regularizer import FullTeacher, LMHead, regularize
-from reward_distiller.model.teacher_distributions import Header, TopKRows, TopKStore, fill_from_lm, response_key
+from reward_distiller.model.teacher_distributions import Header, TopKRows, TopKStore, fill_from_lm
 
 MESSAGES = [{"role": "user", "content": "Name a bird."}]
 

@@ -5,6 +5,7 @@ import random
 import signal
 import sqlite3
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -102,6 +103,23 @@ def test_full_objective_with_a_kl_teacher(tmp_path):
     assert row["loss"] == pytest.approx(expected, rel=1e-4)
 
 
+def test_the_kl_from_a_store_is_that_of_the_teacher_at_hand(tmp_path):
+    own = {"alpha": 0.2, "beta": 0.2}
+    _, folder = run_micro(tmp_path, rm_distiller={**own, "kl_teacher": "testbed"})
+    online = rows(folder / "training.jsonl")
+    parts = TestbedParts(parse_config(micro_config(tmp_path)).testbed, 0)
+    store = tmp_path / "teacher.safetensors"
+    made = cli(
+        *("prepare", "distributions", "--pairs", folder / "pairs.jsonl", "--top-k", 10000, "--output", store),
+        *("--teacher", parts.kl_teacher(), "--student", parts.student(), "--device", "cpu"),
+    )
+    assert made.returncode == 0, made.stderr
+    _, folder = run_micro(tmp_path, rm_distiller={**own, "kl_store": str(store)})
+    stored = rows(folder / "training.jsonl")
+    assert [r["kl"] for r in stored] == pytest.approx([r["kl"] for r in online], rel=1e-3)
+    assert [r["loss"] for r in stored] == pytest.approx([r["loss"] for r in online], rel=1e-3)
+
+
 def test_pairwise_scoring_and_no_refinement(tmp_path):
     _, folder = run_micro(tmp_path, rm_distiller={"scoring": "pairwise", "beta": 0.0, "tau_s": 1.0})
     assert any(p["source"] == "refined" for p in rows(folder / "pairs.jsonl"))
@@ -170,6 +188,23 @@ def test_construct_then_train_on_the_pairs(tmp_path):
         assert trained.returncode == 0, trained.stderr
         assert "held-out prompts, accuracy" in trained.stdout
         assert "held-out prompts, longer response" in trained.stdout
+
+
+def test_two_processes_train_one_model_and_run_is_for_one(tmp_path, unlabeled):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
+    launch += ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", "-m", "reward_distiller"]
+    cache = f"testbed={{pretrain_steps: 5, pretrain_threads: 1, cache: {unlabeled[1].parent / 'testbed'}}}"
+    common = ["train", "--pairs", str(unlabeled[1] / "pairs.jsonl"), "--student", "testbed", cache]
+    common += ["evaluation.held_out=0.3", "training.max_length=256", "training.device=cpu", "training.threads=1"]
+    done = subprocess.run([*launch, *common, "--output", str(tmp_path / "two")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("held-out prompts, accuracy") == 1
+    assert cli(*common, "--output", tmp_path / "one").returncode == 0
+    one, two = (rows(tmp_path / name / "training.jsonl") for name in ("one", "two"))
+    assert [r["loss"] for r in two] == pytest.approx([r["loss"] for r in one], rel=1e-4)
+    refused = subprocess.run([*launch, "run", str(write_config(tmp_path))], capture_output=True, text=True)
+    assert refused.returncode != 0
+    assert "First reward-distiller construct" in refused.stderr
 
 
 def test_bradley_terry_trains_on_pairs_without_scores(tmp_path, unlabeled):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import jinja2
 import transformers
 
 from reward_distiller.errors import ModelError
+from reward_distiller.records import content_id
 
 Messages = Sequence[dict[str, str]]
 PAD = "<|reward_pad|>"  # added where no token of the tokenizer can serve as padding
@@ -30,6 +31,7 @@ class Encoded:
 
     ids: tuple[int, ...]
     response: range = range(0)  # supervised by generative regularization; its last one is the end token
+    key: str = field(default="", compare=False)  # of a supervised response: its `response_key`
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -85,7 +87,9 @@ class ChatFormat:
         start, stop = len(opening), len(text) - len(self.suffix)
         first = sum(end <= start for _, end in tokens["offset_mapping"])
         last = sum(begin < stop for begin, _ in tokens["offset_mapping"])
-        return Encoded(tuple(tokens["input_ids"]), range(first, last + bool(self.suffix)))
+        return Encoded(
+            tuple(tokens["input_ids"]), range(first, last + bool(self.suffix)), response_key(messages, response)
+        )
 
     def _render(self, messages: Messages, generate: bool = False) -> str:
         return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generate))
@@ -93,6 +97,11 @@ class ChatFormat:
     def _tokenize(self, text: str) -> list[int]:
         # The template has written the special tokens already: adding them here would make a second BOS.
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def response_key(messages: Messages, response: str) -> str:
+    """What a response is known by, whoever tokenises it: the prompt's messages and its text."""
+    return content_id([list(messages), response])
 
 
 def freeze_date(template: str) -> str:

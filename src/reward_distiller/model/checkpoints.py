@@ -54,7 +54,7 @@ class Checkpoints:
 
     def save(self, network: RewardNetwork, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
         weights = _weights(network)
-        state = get_optimizer_state_dict(network, optimizer, options=_options())
+        state: dict[str, Any] = get_optimizer_state_dict(network, optimizer, options=_options())
         if not self.main:
             return
         before = self._steps()

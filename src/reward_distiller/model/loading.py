@@ -20,6 +20,7 @@ from reward_distiller.config import Scratch
 from reward_distiller.errors import ModelError
 from reward_distiller.model.chat import ChatFormat, first_line
 from reward_distiller.model.network import RewardNetwork, disable_dropout
+from reward_distiller.model.teacher_distributions import lm_head_of
 
 LM_HEAD = "lm_head.safetensors"  # beside an exported checkpoint
 
@@ -57,8 +58,11 @@ def is_classifier(config: Any) -> bool:
     return any(name.endswith("SequenceClassification") for name in config.architectures or [])
 
 
-def load_network(path: str, chat: ChatFormat, seed: int, **options: Any) -> RewardNetwork:
-    """The network of a base LM, with a fresh reward head, or of an existing reward model, with its own."""
+def load_network(path: str, chat: ChatFormat, seed: int, *, generates: bool = False, **options: Any) -> RewardNetwork:
+    """The network of a base LM, with a fresh reward head, or of an existing reward model, with its own.
+
+    `generates` says that its LM head will be trained: one that does not make the LM's own logits is refused.
+    """
     plain = {k: v for k, v in options.items() if k in ("revision", "trust_remote_code")}
     try:
         config = transformers.AutoConfig.from_pretrained(path, **plain)
@@ -66,7 +70,10 @@ def load_network(path: str, chat: ChatFormat, seed: int, **options: Any) -> Rewa
         raise ModelError(f"no model can be loaded from {path} ({first_line(error)})") from error
     if is_classifier(config):
         return continue_network(load_classifier(path, **options), chat)
-    return build_network(load_causal_lm(path, **options), chat, seed)
+    lm = load_causal_lm(path, **options)
+    if generates:
+        lm_head_of(lm)
+    return build_network(lm, chat, seed)
 
 
 def scratch_lm(scratch: Scratch, vocabulary: int, seed: int) -> Any:

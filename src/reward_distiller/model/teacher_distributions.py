@@ -24,9 +24,9 @@ from safetensors.numpy import save
 
 from reward_distiller.errors import DataError, ModelError
 from reward_distiller.files import write_bytes
-from reward_distiller.model.chat import Encoded, Messages
+from reward_distiller.model.chat import Encoded
 from reward_distiller.model.regularizer import CHUNK_LOGITS, EXCESS, LMHead, TopK
-from reward_distiller.records import canonical_json, content_id
+from reward_distiller.records import canonical_json
 
 FORMAT, VERSION = "reward-distiller top-k distributions", "1"
 CHECKED = 2**22  # entries looked at at once when a file is opened
@@ -40,11 +40,6 @@ TENSORS = {
     "vocabulary": (torch.uint32, 1),  # token ids
 }
 AGAIN = "Write the file again"
-
-
-def response_key(messages: Messages, response: str) -> str:
-    """The id of a response: of the prompt's messages and the response's text."""
-    return content_id([list(messages), response])
 
 
 @dataclass(frozen=True)

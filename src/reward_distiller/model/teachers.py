@@ -19,7 +19,6 @@ from reward_distiller.model.layout import padded
 from reward_distiller.model.regularizer import FullTeacher, LMHead, TopK
 from reward_distiller.model.teacher_distributions import TopKStore
 from reward_distiller.model.tree_attention import hidden_states
-from reward_distiller.records import content_id
 
 
 class TokenTeacher(Protocol):
@@ -47,7 +46,7 @@ class ReferenceLM:
 
 @dataclass(frozen=True)
 class StoredTeacher:
-    """The teacher's top-k log-probabilities, computed or bought before; found by the tokens that they are of."""
+    """The teacher's top-k log-probabilities, computed or bought before; found by prompt and response."""
 
     store: TopKStore
 
@@ -61,7 +60,8 @@ class StoredTeacher:
     def of(self, responses: Sequence[Encoded], device: torch.device) -> TopK:
         ids, log_p = [], []
         for response in responses:
-            top = self.store.get(token_key(response)).padded()
+            span = response.response
+            top = self.store.get(response.key, response.ids[span.start : span.stop]).padded()
             ids.append(top.ids_TK)
             log_p.append(top.log_p_TK)
         widest = max((x.shape[1] for x in ids), default=1)
@@ -72,11 +72,6 @@ class StoredTeacher:
             torch.cat([F.pad(x, (0, n)) for x, n in zip(ids, pad, strict=True)]).to(device),
             torch.cat([F.pad(x, (0, n), value=-torch.inf) for x, n in zip(log_p, pad, strict=True)]).to(device),
         )
-
-
-def token_key(response: Encoded) -> str:
-    """What a response's distributions are found by: its tokens, those before it, and which are supervised."""
-    return content_id([*response.ids, "supervised", response.response.start, response.response.stop])[:16]
 
 
 def check_vocabularies(student: Any, teacher: Any, where: str) -> None:

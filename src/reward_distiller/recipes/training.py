@@ -28,6 +28,7 @@ from reward_distiller.model.export import reward_statistics, save_reward_model
 from reward_distiller.model.loading import build_network, device_of, load_causal_lm, load_network, scratch_lm
 from reward_distiller.model.network import RewardNetwork
 from reward_distiller.model.reward_model import RewardModel
+from reward_distiller.model.teacher_distributions import lm_head_of
 from reward_distiller.model.teachers import ReferenceLM, StoredTeacher, TokenTeacher, check_vocabularies
 from reward_distiller.model.trainer import Trainer, exact
 from reward_distiller.model.training_log import check_trackers, open_log
@@ -140,6 +141,7 @@ def _network(config: Config, chat: ChatFormat) -> RewardNetwork:
             chat.where,
             chat,
             config.seed,
+            generates=method_named(config.method).objective(config).regularized,
             revision=student.revision,
             trust_remote_code=student.trust_remote_code,
             **quantization(student.lora),
@@ -164,7 +166,9 @@ def _token_teacher(config: Config, parts: Parts, chat: ChatFormat) -> TokenTeach
     device = device_of(config.training.device)
     # It is never trained, so half precision does where there is hardware for it.
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-    return ReferenceLM(load_causal_lm(_kl_teacher(config, parts, chat), dtype=dtype).to(device).eval())
+    lm = load_causal_lm(_kl_teacher(config, parts, chat), dtype=dtype).to(device).eval()
+    lm_head_of(lm)
+    return ReferenceLM(lm)
 
 
 def _reward_statistics(

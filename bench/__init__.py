@@ -1,0 +1,1 @@
+"""Speed against what there is: `make bench`. Not part of the wheel."""

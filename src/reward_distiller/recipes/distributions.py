@@ -1,0 +1,58 @@
+"""A teacher's top-k distributions over its responses, computed once with a local LM and kept in a file.
+
+For a teacher that does not fit beside the student while training: `rm_distiller.kl_store` names the file.
+Rows are encoded as the student will read them. Knows no training.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from reward_distiller.config import fill_data_folder
+from reward_distiller.console import say, track
+from reward_distiller.construct.load import load_pairs
+from reward_distiller.errors import DataError
+from reward_distiller.files import read_rows
+from reward_distiller.model.chat import ChatFormat, Encoded, load_tokenizer, read_template
+from reward_distiller.model.loading import device_of, load_causal_lm
+from reward_distiller.model.teacher_distributions import Header, TopKRows, TopKStore, fill_from_lm
+from reward_distiller.model.teachers import check_vocabularies
+
+
+def cache_distributions(
+    pairs: str, teacher: str, student: str, output: str, k: int, chat_template: str | None, device: str | None
+) -> int:
+    """Write the store for every distinct teacher response among the pairs; give their number.
+
+    Raises DataError where no pair has one, ModelError where the two vocabularies differ.
+    """
+    tokenizer = load_tokenizer(student)
+    if chat_template:
+        tokenizer.chat_template = read_template(fill_data_folder(chat_template))
+    chat = ChatFormat(tokenizer, student)
+    check_vocabularies(tokenizer, load_tokenizer(teacher), teacher)
+    loaded, balance = load_pairs(pairs, read_rows(pairs), {}, scored=False)
+    say(balance.line())
+    responses: dict[str, Encoded] = {}
+    for pair in loaded:
+        if pair.teacher_response is not None:
+            encoded = chat.encode(pair.prompt.as_dicts(), pair.teacher_response, supervised=True)
+            responses[encoded.key] = encoded
+    if not responses:
+        raise DataError(Path(pairs), "no row has a teacher's response", field="teacher_response", mend="Add them")
+    where = device_of(device)
+    dtype = torch.float32 if where.type == "cpu" else torch.bfloat16
+    lm = load_causal_lm(teacher, dtype=dtype).to(where).eval()
+    width = lm.get_output_embeddings().weight.shape[0]
+    with track("distributions", len(responses)) as advance:
+
+        def rows() -> Iterator[TopKRows]:
+            for row in fill_from_lm(lm, responses.items(), k):
+                advance()
+                yield row
+
+        TopKStore.write(output, Header.of(teacher, tokenizer, k, width), rows())
+    return len(responses)
