@@ -148,3 +148,14 @@ def test_a_diverging_run_names_step_pairs_and_the_last_good_checkpoint(tmp_path)
     with pytest.raises(TrainingError, match=r"step 3: loss nan.* last good checkpoint is .*step-00000002.* pairs: "):
         next(running)
     assert len(json.loads((tmp_path / "checkpoints/step-00000002/progress.json").read_text())["run_key"]) > 0
+
+
+def test_a_broken_checkpoint_is_named(tmp_path):
+    _, steps = start(tmp_path)
+    interrupted = steps()
+    next(interrupted)
+    interrupted.close()
+    (tmp_path / "checkpoints/step-00000001/optimizer.safetensors").write_bytes(b"not whole")
+    _, steps = start(tmp_path)
+    with pytest.raises(TrainingError, match=r"step-00000001 cannot be read .* Remove it"):
+        next(steps())

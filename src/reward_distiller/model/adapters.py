@@ -10,7 +10,7 @@ import importlib.util
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from reward_distiller.config import Lora
 from reward_distiller.errors import ConfigError, ModelError
@@ -52,6 +52,10 @@ def add_adapters(network: RewardNetwork, lora: Lora | None, seed: int) -> None:
 
     backbone = network.classifier.base_model
     linear = {name for name, module in backbone.named_modules() if isinstance(module, nn.Linear)}
+    if not linear:
+        raise ConfigError(
+            f"student.lora: {type(backbone).__name__} has no linear layer that takes an adapter. Leave student.lora out"
+        )
     wrong = [name for name in lora.modules if not any(n == name or n.endswith(f".{name}") for n in linear)]
     if wrong:
         known = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in linear}))
@@ -79,14 +83,13 @@ def add_adapters(network: RewardNetwork, lora: Lora | None, seed: int) -> None:
 
 def merge_adapters(network: RewardNetwork) -> None:
     """Add each adapter's product to its weight and take the adapter out; quantized weights become plain ones."""
-    if importlib.util.find_spec("peft") is None:
+    if not any(".lora_A." in name for name, _ in network.named_parameters()):
         return
     from peft.tuners.lora import LoraLayer
     from peft.utils.integrations import dequantize_module_weight
 
-    adapted: list[tuple[str, Any]] = [
-        (name, m) for name, m in network.classifier.named_modules() if isinstance(m, LoraLayer)
-    ]
+    classifier = network.classifier
+    adapted: list[tuple[str, Any]] = [(name, m) for name, m in classifier.named_modules() if isinstance(m, LoraLayer)]
     for name, layer in adapted:
         base = layer.get_base_layer()
         (adapter,) = layer.lora_A.keys()
@@ -94,14 +97,22 @@ def merge_adapters(network: RewardNetwork) -> None:
         weight = dequantize_module_weight(base).float() + delta
         if weight.shape != delta.shape:
             raise ModelError(f"the adapter of {name} does not fit its layer")
-        plain = nn.Linear(base.in_features, base.out_features, bias=base.bias is not None, device=weight.device)
-        plain.weight = nn.Parameter(weight)
-        if base.bias is not None:
-            plain.bias = nn.Parameter(base.bias.detach().float())
-        parent = network.classifier.get_submodule(name.rpartition(".")[0])
-        setattr(parent, name.rpartition(".")[2], plain)
+        _replace(classifier, name, base, weight)
+    for name, module in list(classifier.named_modules()):  # quantized layers that have no adapter
+        if getattr(getattr(module, "weight", None), "quant_state", None) is not None:
+            _replace(classifier, name, module, dequantize_module_weight(module).float())
     if adapted and getattr(network.classifier.config, "quantization_config", None) is not None:
         del network.classifier.config.quantization_config
         for attribute in ("hf_quantizer", "is_quantized", "is_loaded_in_4bit", "quantization_method"):
             if hasattr(network.classifier, attribute):
                 setattr(network.classifier, attribute, None if attribute == "hf_quantizer" else False)
+
+
+def _replace(classifier: nn.Module, name: str, layer: Any, weight: Tensor) -> None:
+    """Put a plain linear layer with this weight in a layer's place."""
+    plain = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None, device=weight.device)
+    plain.weight = nn.Parameter(weight)
+    if layer.bias is not None:
+        plain.bias = nn.Parameter(layer.bias.detach().float())
+    parent, _, last = name.rpartition(".")
+    setattr(classifier.get_submodule(parent), last, plain)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import (
@@ -25,7 +26,9 @@ from torch.distributed.checkpoint.state_dict import (
 )
 
 from reward_distiller.console import say
+from reward_distiller.errors import TrainingError
 from reward_distiller.files import new_folder, write_json
+from reward_distiller.model.chat import first_line
 from reward_distiller.model.network import RewardNetwork
 
 STEP, BEST = "step-", "best"
@@ -70,15 +73,21 @@ class Checkpoints:
     def restore(self, network: RewardNetwork, optimizer: torch.optim.Optimizer) -> Progress:
         """Put the last checkpoint's state back, if it is of the same inputs; give the progress to go on from."""
         for folder in reversed(self._steps()):
-            facts = json.loads((folder / PROGRESS).read_text("utf-8"))
-            if facts["run_key"] != self.run_key:
-                say(f"train: {folder} is of other inputs and is not resumed")
-                continue
-            _put_weights(network, load_file(folder / WEIGHTS))
-            state = {"state": _nested(load_file(folder / OPTIMIZER)), "param_groups": facts["param_groups"]}
-            set_optimizer_state_dict(network, optimizer, state, options=_options())
-            say(f"train: going on behind step {facts['step']}, from {folder}")
-            return Progress(facts["step"], facts["best_step"], facts["best_loss"])
+            try:
+                facts = json.loads((folder / PROGRESS).read_text("utf-8"))
+                if facts["run_key"] != self.run_key:
+                    say(f"train: {folder} is of other inputs and is not resumed")
+                    continue
+                progress = Progress(facts["step"], facts["best_step"], facts["best_loss"])
+                state = {"state": _nested(load_file(folder / OPTIMIZER)), "param_groups": facts["param_groups"]}
+                _put_weights(network, load_file(folder / WEIGHTS))
+                set_optimizer_state_dict(network, optimizer, state, options=_options())
+            except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+                raise TrainingError(
+                    f"the checkpoint {folder} cannot be read ({first_line(error)}). Remove it to train from the start"
+                ) from error
+            say(f"train: going on behind step {progress.step}, from {folder}")
+            return progress
         return Progress()
 
     def save_best(self, network: RewardNetwork) -> None:

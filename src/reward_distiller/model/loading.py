@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -23,6 +24,7 @@ from reward_distiller.model.network import RewardNetwork, disable_dropout
 from reward_distiller.model.teacher_distributions import lm_head_of
 
 LM_HEAD = "lm_head.safetensors"  # beside an exported checkpoint
+UNREADABLE = (OSError, ValueError, KeyError, SafetensorError)  # what a checkpoint that is none raises
 
 
 def load_causal_lm(path: str, *, dtype: torch.dtype = torch.float32, **options: Any) -> Any:
@@ -32,7 +34,7 @@ def load_causal_lm(path: str, *, dtype: torch.dtype = torch.float32, **options: 
     """
     try:
         return transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype, **options)
-    except (OSError, ValueError, KeyError) as error:
+    except UNREADABLE as error:
         raise ModelError(f"no causal LM can be loaded from {path} ({first_line(error)})") from error
 
 
@@ -50,7 +52,7 @@ def load_classifier(path: str, *, dtype: torch.dtype = torch.float32, **options:
         if config.num_labels != 1:
             raise ModelError(f"{path} has {config.num_labels} labels; a reward model has one")
         return transformers.AutoModelForSequenceClassification.from_pretrained(path, dtype=dtype, **options)
-    except (OSError, ValueError, KeyError) as error:
+    except UNREADABLE as error:
         raise ModelError(f"no reward model can be loaded from {path} ({first_line(error)})") from error
 
 
@@ -66,7 +68,7 @@ def load_network(path: str, chat: ChatFormat, seed: int, *, generates: bool = Fa
     plain = {k: v for k, v in options.items() if k in ("revision", "trust_remote_code")}
     try:
         config = transformers.AutoConfig.from_pretrained(path, **plain)
-    except (OSError, ValueError, KeyError) as error:
+    except UNREADABLE as error:
         raise ModelError(f"no model can be loaded from {path} ({first_line(error)})") from error
     if is_classifier(config):
         return continue_network(load_classifier(path, **options), chat)
@@ -141,7 +143,10 @@ def _make_room(model: Any, chat: ChatFormat) -> int:
     """The padding token's id, for which the embeddings have grown where it is new."""
     pad = chat.pad_token_id()
     if max(len(chat.tokenizer), pad + 1) > model.get_input_embeddings().num_embeddings:
-        model.resize_token_embeddings(len(chat.tokenizer), mean_resizing=False)
+        # Its row is random, and an LM head sums over it: drawn the same in every process and every run.
+        with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+            torch.manual_seed(0)
+            model.resize_token_embeddings(len(chat.tokenizer), mean_resizing=False)
     return pad
 
 

@@ -44,7 +44,7 @@ class RewardModel:
         layout: str = "trees",
         devices: Sequence[torch.device] = (),
     ):
-        """`devices` beyond the one that the classifier is on get a copy each, and share the work."""
+        """Each of `devices` gets a copy of the classifier and shares its work."""
         self.chat = chat
         limit = getattr(classifier.config.get_text_config(), "max_position_embeddings", None)
         self.max_length = max_length or limit or 2**31
@@ -55,8 +55,7 @@ class RewardModel:
         if self.layout == "trees" and (reason := enable_trees(classifier.base_model)):
             say(f"score: {reason}; padded rows are used instead, slower and as exact")
             self.layout = "padded"
-        first = classifier.device
-        self.classifiers = [classifier.eval(), *(copy.deepcopy(classifier).to(d) for d in devices if d != first)]
+        self.classifiers = [classifier.eval(), *(copy.deepcopy(classifier).to(device) for device in devices)]
 
     @classmethod
     def from_pretrained(

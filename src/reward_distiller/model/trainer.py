@@ -127,6 +127,7 @@ class Trainer:
                     yield row
             if progress.best_step and checkpoints:
                 say(f"train: the weights of step {progress.best_step} are kept, the best on the validation prompts")
+                self.accelerator.wait_for_everyone()  # the main process has written them
                 checkpoints.load_best(self.network)
         self.network.eval()
 

@@ -53,19 +53,22 @@ class TrainingLog:
 
 @contextmanager
 def open_log(path: Path, trackers: Sequence[str], run: str, config: dict[str, Any]) -> Iterator[TrainingLog]:
-    """The log in `path`; trackers write beside it, in a folder of their own, since what they write holds times."""
+    """The log in `path`, and trackers: open it behind the Trainer, which knows the processes.
+
+    TensorBoard writes to trackers/ beside `path`, since what it writes holds times; the others where they always do.
+    """
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
     check_trackers(trackers)
-    opened = []
-    for name in trackers if is_main() else ():
-        tracker_class = LOGGER_TYPE_TO_CLASS[name]
-        folder = [str(path.parent / "trackers")] if tracker_class.requires_logging_directory else []
-        tracker = tracker_class(run, *folder)
-        tracker.start()
-        tracker.store_init_configuration(_flat(config))
-        opened.append(tracker)
+    opened: list[Any] = []
     try:
+        for name in trackers if is_main() else ():
+            tracker_class = LOGGER_TYPE_TO_CLASS[name]
+            folder = [str(path.parent / "trackers")] if tracker_class.requires_logging_directory else []
+            tracker = tracker_class(run, *folder)
+            tracker.start()
+            opened.append(tracker)
+            tracker.store_init_configuration(_flat(config))
         yield TrainingLog(path, opened)
     finally:
         for tracker in opened:

@@ -83,6 +83,8 @@ def train_into(folder: Path, config: Config, parts: Parts, chat: ChatFormat, pai
 
     to_train, to_validate = split_prompts(pairs, settings.validation, config.seed, "validation")
     training, validation = encoded(to_train), encoded(to_validate)
+    if settings.validation and not validation:
+        say("train: no prompt fell to the validation share; the last step's weights are kept")
     for reason, count in sorted(dropped.items()):
         say(f"train: {count} pairs: {reason}")
     network = _network(config, chat)
