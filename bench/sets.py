@@ -93,9 +93,10 @@ def scoring_items(comparison: Comparison, settings: Settings, chat: ChatFormat) 
 
 
 def cut(ids: list[str], comparison: Comparison) -> list[list[str]]:
-    """One block more than there are repeats: the first one warms up."""
-    blocks = [ids[at : at + comparison.per_block] for at in range(0, len(ids), comparison.per_block)]
-    blocks = [block for block in blocks if len(block) == comparison.per_block][: comparison.repeats + 1]
+    """One block more than there are repeats: the first one warms up, so two items do, except to TRL's fixed steps."""
+    warm_up = comparison.per_block if "trl" in comparison.against else 2
+    starts = range(warm_up, len(ids) - comparison.per_block + 1, comparison.per_block)
+    blocks = [ids[:warm_up], *(ids[at : at + comparison.per_block] for at in starts)][: comparison.repeats + 1]
     if len(blocks) <= comparison.repeats:
         raise ValueError(f"{comparison.name}: {len(ids)} items survive, too few for {comparison.repeats + 1} blocks")
     return blocks

@@ -52,7 +52,7 @@ class Comparison:
     work: str  # full_objective, bradley_terry or scoring
     against: tuple[str, ...]
     per_block: int  # pairs in an optimizer step; in scoring, prompts of 16 responses
-    repeats: int  # measured blocks; one more comes first and is not counted
+    repeats: int  # measured blocks; a small one comes first and is not counted
 
     def rows(self) -> dict[str, str]:
         """Row name -> the side that trees are held against; "" for the row that holds them against none."""
@@ -68,11 +68,11 @@ class Comparison:
 
 BOTH = ("padded", "padded_distinct")
 COMPARISONS = (
-    Comparison("full_objective/alpaca_eval", "alpaca_eval", "full_objective", BOTH, 4, 5),
-    Comparison("full_objective/rm_bench", "rm_bench", "full_objective", BOTH, 4, 5),
-    Comparison("full_objective/paper", "paper", "full_objective", BOTH, 4, 5),
-    Comparison("full_objective/prompt_500", "prompt_500", "full_objective", BOTH, 4, 5),
-    Comparison("full_objective/ultrafeedback", "ultrafeedback", "full_objective", (), 8, 5),
+    Comparison("full_objective/alpaca_eval", "alpaca_eval", "full_objective", BOTH, 8, 4),
+    Comparison("full_objective/rm_bench", "rm_bench", "full_objective", BOTH, 8, 4),
+    Comparison("full_objective/paper", "paper", "full_objective", BOTH, 8, 4),
+    Comparison("full_objective/prompt_500", "prompt_500", "full_objective", BOTH, 8, 4),
+    Comparison("full_objective/ultrafeedback", "ultrafeedback", "full_objective", (), 16, 4),
     Comparison("bradley_terry/hh_rlhf", "hh_rlhf", "bradley_terry", ("trl", "padded"), 16, 5),
     Comparison("scoring/best_of_16", "best_of_16", "scoring", ("padded",), 2, 7),
 )

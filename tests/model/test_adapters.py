@@ -70,7 +70,7 @@ def lm(tmp_path_factory):
 
 def adapted(path, lora):
     chat = ChatFormat(load_tokenizer(path), path)
-    network = load_network(path, chat, 0, **quantization(lora))
+    network = load_network(path, chat, 0, generates=True, **quantization(lora))
     add_adapters(network, lora, 0)
     return network, chat
 
@@ -208,6 +208,16 @@ def test_the_regularization_reaches_the_adapters_through_a_frozen_lm_head(tied):
     for name, parameter in network.named_parameters():
         if "lora_B" in name:
             assert parameter.grad.abs().max() > 0, name
+
+
+@needs("peft", "bitsandbytes")
+def test_no_forward_pass_packs_the_quantized_weights(lm):
+    """On some CPUs bitsandbytes packs them when a model is read first, and gradients would be wrong without a word."""
+    network, chat = adapted(lm, Lora(rank=4, quantize=True))
+    Trainer(network, FULL, settings()).evaluate(encode(chat))
+    states = [m.weight.quant_state for m in network.modules() if hasattr(m, "quant_state")]
+    assert len(states) == 14
+    assert not any(getattr(s, "packing_format_for_cpu", False) for s in states)
 
 
 @needs("peft", "bitsandbytes")

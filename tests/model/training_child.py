@@ -58,9 +58,7 @@ def shard_on_cpus() -> None:
     from accelerate.utils import DistributedType
 
     state = Accelerator(cpu=True).state
-    state.fsdp_plugin = FullyShardedDataParallelPlugin(
-        fsdp_version=2, auto_wrap_policy="transformer_based_wrap", transformer_cls_names_to_wrap=["Qwen2DecoderLayer"]
-    )
+    state.fsdp_plugin = FullyShardedDataParallelPlugin(fsdp_version=2, auto_wrap_policy="transformer_based_wrap")
     state.distributed_type = PartialState().distributed_type = DistributedType.FSDP
 
 

@@ -60,9 +60,6 @@ def add_adapters(network: RewardNetwork, lora: Lora | None, seed: int) -> None:
     if wrong:
         known = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in linear}))
         raise ConfigError(f"student.lora.modules: the backbone has no linear layer {wrong[0]!r}. It has {known}")
-    for module in backbone.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):  # bitsandbytes: its packed form can be neither trained
-            module.support_avx512bf16_for_cpu = False  # through nor merged into
     network.requires_grad_(False)
     network.classifier.score.float().requires_grad_(True)
     config = peft.LoraConfig(

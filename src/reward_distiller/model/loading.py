@@ -33,7 +33,7 @@ def load_causal_lm(path: str, *, dtype: torch.dtype = torch.float32, **options: 
     `options` are those of from_pretrained: revision, trust_remote_code, quantization_config.
     """
     try:
-        return transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype, **options)
+        return _unpacked(transformers.AutoModelForCausalLM.from_pretrained(path, dtype=dtype, **options))
     except UNREADABLE as error:
         raise ModelError(f"no causal LM can be loaded from {path} ({first_line(error)})") from error
 
@@ -51,9 +51,17 @@ def load_classifier(path: str, *, dtype: torch.dtype = torch.float32, **options:
             )
         if config.num_labels != 1:
             raise ModelError(f"{path} has {config.num_labels} labels; a reward model has one")
-        return transformers.AutoModelForSequenceClassification.from_pretrained(path, dtype=dtype, **options)
+        return _unpacked(transformers.AutoModelForSequenceClassification.from_pretrained(path, dtype=dtype, **options))
     except UNREADABLE as error:
         raise ModelError(f"no reward model can be loaded from {path} ({first_line(error)})") from error
+
+
+def _unpacked(model: Any) -> Any:
+    """Keep bitsandbytes from packing 4-bit weights in the first forward pass on a CPU: gradients would be wrong."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+    return model
 
 
 def is_classifier(config: Any) -> bool:

@@ -52,6 +52,9 @@ class RewardNetwork(nn.Module):
         self.classifier: Any = classifier
         self.lm_head = lm_head
         self.softcap: float | None = getattr(classifier.config, "final_logit_softcapping", None)
+        present = {type(module).__name__ for module in classifier.modules()}
+        # What FSDP shards and gathers one at a time; without the names it would gather the whole network.
+        self._no_split_modules = sorted(present & set(getattr(classifier, "_no_split_modules", None) or ()))
         self.matmul_dtype = torch.float32
         self.adds_lm_gradient_in_place = False  # saves a V x D buffer, where nobody waits for a hook on the weight
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from torch import Tensor
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 from torch.distributed.tensor import DTensor
@@ -68,10 +69,12 @@ class Trainer:
                 "the regularization needs an LM head, and this checkpoint has none. Start from a base LM or from a "
                 "model that this package exported, or set rm_distiller.alpha=0 and rm_distiller.beta=0"
             )
-        self.accelerator = Accelerator(cpu=settings.device == "cpu")
+        self.accelerator = Accelerator(cpu=settings.device == "cpu" or not torch.accelerator.is_available())
         self.alone = self.accelerator.num_processes == 1
         self.device = torch.device(settings.device) if settings.device and self.alone else self.accelerator.device
-        self.network, self.objective, self.settings = network.to(self.device), objective, settings
+        if self.accelerator.distributed_type != DistributedType.FSDP:  # which shards it before it moves it
+            network.to(self.device)
+        self.network, self.objective, self.settings = network, objective, settings
         self.teacher = teacher if objective.kl_weight > 0 else None
         self.layout = settings.layout
         reason = enable_trees(network.classifier.base_model) if self.layout == "trees" else None
@@ -129,6 +132,7 @@ class Trainer:
                 say(f"train: the weights of step {progress.best_step} are kept, the best on the validation prompts")
                 self.accelerator.wait_for_everyone()  # the main process has written them
                 checkpoints.load_best(self.network)
+                self.accelerator.wait_for_everyone()  # all have read them
         self.network.eval()
 
     def _prepare(self) -> torch.optim.Optimizer:

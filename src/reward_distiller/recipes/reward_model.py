@@ -63,7 +63,7 @@ def run(config: Config, parts: Parts) -> dict[str, Any]:
     if processes() > 1:
         raise ConfigError(
             "run makes its calls in one process. First reward-distiller construct CONFIG, then train in many: "
-            "accelerate launch -m reward_distiller train OUTPUT/pairs.jsonl ..."
+            "accelerate launch -m reward_distiller train --pairs OUTPUT/pairs.jsonl ..."
         )
     with run_folder(config) as folder:
         chat = student_chat(config, parts)
