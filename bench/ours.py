@@ -123,7 +123,7 @@ class TrainingSide:
 
 
 class ScoringSide:
-    """Rewards of many responses to each prompt."""
+    """Rewards of many responses to each prompt, one prompt a call, as best-of-N asks for them."""
 
     def __init__(self, settings: Settings, network: RewardNetwork, chat: ChatFormat, side: str):
         self.settings = settings
@@ -131,13 +131,13 @@ class ScoringSide:
         if self.model.layout != SIDES[side][0]:
             raise ValueError(f"the engine fell back to {self.model.layout}: there is nothing to compare")
 
-    def plan(self, rows: Sequence[Sequence[Encoded]]) -> list[Encoded]:
-        return [sequence for row in rows for sequence in row]
+    def plan(self, rows: Sequence[Sequence[Encoded]]) -> Sequence[Sequence[Encoded]]:
+        return rows
 
-    def step(self, sequences: list[Encoded]) -> float:
+    def step(self, rows: Sequence[Sequence[Encoded]]) -> float:
         """The mean reward, which must be the same on every side."""
         with torch.autocast(self.settings.device.split(":")[0], torch.bfloat16, enabled=self.settings.bf16):
-            values = self.model.score_encoded(sequences)
+            values = [value for row in rows for value in self.model.score_encoded(row)]
         return sum(values) / len(values)
 
 

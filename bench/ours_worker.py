@@ -31,7 +31,8 @@ def main(folder: Path, side: str, work: str) -> None:
     runner: Any
     if work == "scoring":
         rows = [json.loads(line) for line in lines]
-        items = {row["id"]: ours.encode_row(Prompt.from_text(row["prompt"]), row["responses"], chat) for row in rows}
+        prompts = {row["id"]: Prompt.model_validate(row["prompt"]) for row in rows}
+        items = {row["id"]: ours.encode_row(prompts[row["id"]], row["responses"], chat) for row in rows}
         runner = ours.ScoringSide(settings, network, chat, side)
     else:
         pairs, _ = ours.encode([Pair.model_validate_json(line) for line in lines], chat, settings, work)

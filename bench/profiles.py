@@ -90,8 +90,11 @@ def refine(pair: Pair, seed: int) -> Pair | None:
     )
 
 
-def best_of_16(data: Path, seed: int) -> list[tuple[Prompt, list[str]]]:
-    """AlpacaEval's instructions with the answers of 15 models and of the reference."""
+def best_of_16(data: Path, seed: int, tokens_of: CountTokens | None = None) -> Iterator[tuple[Prompt, list[str]]]:
+    """AlpacaEval's instructions with the answers of 15 models and of the reference.
+
+    With `tokens_of` they stand behind real conversations, so that the prompt has about 500 tokens.
+    """
     folder = data / "alpaca_eval"
     references = {row["idx"]: row for _, row in read_rows(folder / REFERENCE)}
     answers: dict[int, list[str]] = {idx: [row["output"]] for idx, row in references.items()}
@@ -100,8 +103,13 @@ def best_of_16(data: Path, seed: int) -> list[tuple[Prompt, list[str]]]:
             if row["generator"] not in LEFT_OUT:
                 answers[row["idx"]].append(row["output"])
     rows = [(Prompt.from_text(references[idx]["instruction"]), answers[idx]) for idx in sorted(references)]
-    random.Random(f"best_of_16:{seed}").shuffle(rows)
-    return rows
+    rng = random.Random(f"best_of_16:{seed}")
+    rng.shuffle(rows)
+    histories = list(_hh_rlhf(data, Counter())) if tokens_of else []
+    for prompt, responses in rows:
+        longer = lengthen(prompt, rng.sample(histories, 20), tokens_of) if tokens_of else prompt
+        if longer:
+            yield longer, responses
 
 
 def _alpaca_eval(data: Path, seed: int) -> Iterator[Pair]:

@@ -44,6 +44,7 @@ def arguments() -> argparse.Namespace:
 def start(side: str, folder: Path, comparison: Comparison, logs: Path) -> Side:
     if side == "trl":
         command = [str(TRL_PYTHON), "-m", "bench.trl_worker", str(folder), str(comparison.per_block)]
+        command.append(comparison.trl_sampling)
     else:
         command = [sys.executable, "-m", "bench.ours_worker", str(folder), side, comparison.work]
     return Side(side, command, logs / f"{comparison.name.replace('/', '-')}-{side}.log", ROOT)

@@ -78,7 +78,8 @@ def scoring_items(comparison: Comparison, settings: Settings, chat: ChatFormat) 
     """The first prompts of the profile whose responses all fit the model."""
     items = Items()
     wanted = comparison.per_block * (comparison.repeats + 1)
-    for prompt, responses in profiles.best_of_16(Path(settings.data), settings.seed):
+    count = ours.prompt_tokens(chat) if comparison.profile.endswith("prompt_500") else None
+    for prompt, responses in profiles.best_of_16(Path(settings.data), settings.seed, count):
         if len(items.rows) == wanted:
             break
         row = ours.encode_row(prompt, responses, chat)
@@ -86,7 +87,7 @@ def scoring_items(comparison: Comparison, settings: Settings, chat: ChatFormat) 
             items.left_out[f"a response makes more than {ours.SCORING_LENGTH} tokens"] += 1
             continue
         items.rows[prompt.id] = row
-        record = {"id": prompt.id, "prompt": prompt.messages[0].content, "responses": responses}
+        record = {"id": prompt.id, "prompt": prompt.model_dump(), "responses": responses}
         items.records[prompt.id] = canonical_json(record)
     items.blocks = cut(list(items.rows), comparison)
     return items

@@ -54,6 +54,11 @@ class Comparison:
     per_block: int  # pairs in an optimizer step; in scoring, prompts of 16 responses
     repeats: int  # measured blocks; a small one comes first and is not counted
 
+    @property
+    def trl_sampling(self) -> str:
+        """TRL's own name for how it draws pairs."""
+        return "group_by_length" if self.name.endswith("_grouped") else "random"
+
     def rows(self) -> dict[str, str]:
         """Row name -> the side that trees are held against; "" for the row that holds them against none."""
         if not self.against:
@@ -73,6 +78,10 @@ COMPARISONS = (
     Comparison("full_objective/paper", "paper", "full_objective", BOTH, 8, 4),
     Comparison("full_objective/prompt_500", "prompt_500", "full_objective", BOTH, 8, 4),
     Comparison("full_objective/ultrafeedback", "ultrafeedback", "full_objective", (), 16, 4),
-    Comparison("bradley_terry/hh_rlhf", "hh_rlhf", "bradley_terry", ("trl", "padded"), 16, 5),
-    Comparison("scoring/best_of_16", "best_of_16", "scoring", ("padded",), 2, 7),
+    # TRL as its users get it, with pairs drawn at random, and TRL at its best, with pairs of like length together.
+    Comparison("bradley_terry/hh_rlhf", "hh_rlhf", "bradley_terry", ("trl", "padded"), 16, 6),
+    Comparison("bradley_terry/hh_rlhf_grouped", "hh_rlhf", "bradley_terry", ("trl",), 16, 6),
+    # Responses behind prompts of 500 tokens, and behind AlpacaEval's own short ones, which leave little to share.
+    Comparison("scoring/best_of_16", "best_of_16_prompt_500", "scoring", ("padded",), 4, 5),
+    Comparison("scoring/best_of_16_short_prompts", "best_of_16", "scoring", ("padded",), 4, 5),
 )

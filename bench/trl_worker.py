@@ -1,15 +1,16 @@
 """TRL's side: RewardTrainer, driven through its own `train()`, one optimizer step at each turn.
 
 Runs in .venv-trl (bench/trl-requirements.txt) and knows nothing of our package: it reads a checkpoint folder and pairs
-as JSON. Its best settings of like budget: length-grouped sampling, fused AdamW, no
-gradient checkpointing, no logging, saving or evaluation.
+as JSON. Its settings are the fast ones of like budget: fused AdamW, no gradient checkpointing, no logging, saving or
+evaluation; SAMPLING is how it draws pairs, `random` (its default) or `group_by_length`.
 
-    python -m bench.trl_worker FOLDER PAIRS_PER_STEP
+    python -m bench.trl_worker FOLDER PAIRS_PER_STEP SAMPLING
 """
 
 from __future__ import annotations
 
 import json
+import random
 import sys
 from pathlib import Path
 from typing import Any
@@ -40,12 +41,18 @@ class Known(torch.utils.data.Sampler):
 class Trainer(RewardTrainer):
     """RewardTrainer with its own order written down, and the losses of its micro-batches."""
 
-    def keep(self, ids: set[str]) -> None:
-        """Only these rows are left, with their lengths for the length-grouped sampler."""
+    def keep(self, ids: set[str], pairs_per_step: int) -> None:
+        """Only these rows are left, with their lengths for the length-grouped sampler.
+
+        That sampler begins with the longest, so the steps that it makes are shuffled: the first are like all.
+        """
         rows = self.train_dataset.filter(lambda row: row["id"] in ids)
         longest = [max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows]
         self.train_dataset = rows.add_column("length", longest)
-        self.order = list(super()._get_train_sampler(self.train_dataset))
+        order = list(super()._get_train_sampler(self.train_dataset))
+        steps = [order[at : at + pairs_per_step] for at in range(0, len(order) - pairs_per_step + 1, pairs_per_step)]
+        random.Random(self.args.seed).shuffle(steps)
+        self.order = [row for step in steps for row in step]
         self.losses: list[torch.Tensor] = []
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -82,7 +89,7 @@ def conversational(row: dict[str, Any]) -> dict[str, Any]:
     return {"id": row["id"], "prompt": row["prompt"]["messages"], **answers}
 
 
-def main(folder: Path, pairs_per_step: int) -> None:
+def main(folder: Path, pairs_per_step: int, sampling: str) -> None:
     turns = Turns()
     settings = Settings.read(folder / "settings.json")
     torch.set_num_threads(settings.threads)
@@ -92,7 +99,7 @@ def main(folder: Path, pairs_per_step: int) -> None:
         max_length=settings.max_length,
         per_device_train_batch_size=per_batch,
         gradient_accumulation_steps=pairs_per_step // per_batch,
-        train_sampling_strategy="group_by_length",
+        train_sampling_strategy=sampling,
         learning_rate=settings.learning_rate,
         lr_scheduler_type="constant",
         weight_decay=settings.weight_decay,
@@ -126,11 +133,11 @@ def main(folder: Path, pairs_per_step: int) -> None:
     survivors = trainer.train_dataset
     lengths = {row["id"]: [len(row["chosen_ids"]), len(row["rejected_ids"])] for row in survivors}
     turns.say(lengths=lengths)
-    trainer.keep(set(turns.next()["ids"]))
+    trainer.keep(set(turns.next()["ids"]), pairs_per_step)
     turns.say(order=[trainer.train_dataset[i]["id"] for i in trainer.order], pairs_per_batch=per_batch)
     trainer.add_callback(OneStepATurn(turns, trainer, settings))
     trainer.train()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

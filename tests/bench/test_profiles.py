@@ -102,5 +102,5 @@ def test_real_profiles() -> None:
     long = load("prompt_500", DATA, 0, words, 200)
     assert len(long.pairs) > 300
     assert all(abs(words(pair.prompt) - PROMPT_TOKENS) <= TOLERANCE for pair in long.pairs)
-    rows = best_of_16(DATA, 0)
+    rows = list(best_of_16(DATA, 0))
     assert {len(responses) for _, responses in rows} == {16}
