@@ -177,7 +177,7 @@ class Trainer:
         return every > 0 and (step % every == 0 or step == total)
 
     def _keep_best(self, progress: Progress, step: int, loss: float, checkpoints: Checkpoints | None) -> Progress:
-        if progress.best_step and loss >= progress.best_loss:
+        if progress.best_step and not loss < progress.best_loss:  # also where it is no number
             return progress
         if checkpoints:
             checkpoints.save_best(self.network)
