@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from accelerate.commands.config.config_args import load_config_from_file
 
 from reward_distiller.config import load_config
 from reward_distiller.recipes.arms import arm_config, load_arms
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 ARMS = sorted(CONFIGS.glob("*-arms.yaml"))
-RUNS = [path for path in sorted(CONFIGS.glob("*.yaml")) if path not in ARMS]
+LAUNCHES = sorted(CONFIGS.glob("accelerate-*.yaml"))
+RUNS = [path for path in sorted(CONFIGS.glob("*.yaml")) if path not in [*ARMS, *LAUNCHES]]
 
 
 def test_there_are_configs() -> None:
@@ -26,13 +28,23 @@ def test_config_loads(path: Path) -> None:
     assert not Path(config.output).is_absolute()
 
 
+@pytest.mark.parametrize("path", LAUNCHES, ids=lambda path: path.name)
+def test_launch_configs_are_what_accelerate_reads(path: Path) -> None:
+    config = load_config_from_file(str(path))
+    assert config.distributed_type == "FSDP"
+    assert config.fsdp_config["fsdp_version"] == 2
+    assert config.mixed_precision == "no"  # training.precision says it
+
+
 @pytest.mark.parametrize("path", ARMS, ids=lambda path: path.name)
 @pytest.mark.parametrize("name", ["alpaca-eval.yaml", "ultrafeedback.yaml"])
 def test_arms_change_the_config(path: Path, name: str) -> None:
     config = load_config(CONFIGS / name)
     arms = load_arms(path)
     made = {arm: arm_config(config, arm, overrides, Path("runs/x")) for arm, overrides in arms.items()}
-    assert len({(c.method, c.rm_distiller.alpha) for c in made.values()}) == len(arms)
+    assert len({c.model_copy(update={"output": "", "ledger": ""}).model_dump_json() for c in made.values()}) == len(
+        arms
+    )
     assert all(c.teacher is None and not c.rm_distiller.refine for c in made.values())
     assert {c.output for c in made.values()} == {f"runs/x/{arm}" for arm in arms}
     assert {c.ledger for c in made.values()} == {"runs/x/ledger.sqlite"}
