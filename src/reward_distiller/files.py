@@ -117,12 +117,16 @@ def remove_partial(folder: str | Path) -> None:
 
 
 def fingerprint(path: str | Path) -> str:
-    """A local folder's contents as one hash; anything else (a Hub id) stands for itself."""
-    folder = Path(path)
-    if not folder.is_dir():
+    """The contents of a local folder or file as one hash; anything else (a Hub id) stands for itself."""
+    place = Path(path)
+    if place.is_file():
+        files = [place]
+    elif place.is_dir():
+        files = sorted(p for p in place.iterdir() if p.is_file() and not p.name.startswith("."))
+    else:
         return str(path)
     digest = hashlib.sha256()
-    for file in sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")):
+    for file in files:
         with open(file, "rb") as opened:
             digest.update(file.name.encode() + hashlib.file_digest(opened, "sha256").digest())
     return digest.hexdigest()
