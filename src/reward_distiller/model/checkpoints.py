@@ -32,6 +32,7 @@ from reward_distiller.model.chat import first_line
 from reward_distiller.model.network import RewardNetwork
 
 STEP, BEST = "step-", "best"
+OPTIONS = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False)
 WEIGHTS, OPTIMIZER, PROGRESS = "weights.safetensors", "optimizer.safetensors", "progress.json"
 
 
@@ -57,7 +58,7 @@ class Checkpoints:
 
     def save(self, network: RewardNetwork, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
         weights = _weights(network)
-        state: dict[str, Any] = get_optimizer_state_dict(network, optimizer, options=_options())
+        state: dict[str, Any] = get_optimizer_state_dict(network, optimizer, options=OPTIONS)
         if not self.main:
             return
         before = self._steps()
@@ -81,7 +82,7 @@ class Checkpoints:
                 progress = Progress(facts["step"], facts["best_step"], facts["best_loss"])
                 state = {"state": _nested(load_file(folder / OPTIMIZER)), "param_groups": facts["param_groups"]}
                 _put_weights(network, load_file(folder / WEIGHTS))
-                set_optimizer_state_dict(network, optimizer, state, options=_options())
+                set_optimizer_state_dict(network, optimizer, state, options=OPTIONS)
             except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
                 raise TrainingError(
                     f"the checkpoint {folder} cannot be read ({first_line(error)}). Remove it to train from the start"
@@ -113,10 +114,6 @@ class Checkpoints:
         return sorted(self.folder.glob(f"{STEP}*"))
 
 
-def _options(**options: Any) -> StateDictOptions:
-    return StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False, **options)
-
-
 def _flat(state: dict[str, dict[str, Tensor]]) -> dict[str, Tensor]:
     return {f"{name}/{part}": value for name, parts in state.items() for part, value in parts.items()}
 
@@ -132,9 +129,9 @@ def _nested(state: dict[str, Tensor]) -> dict[str, Any]:
 def _weights(network: RewardNetwork) -> dict[str, Tensor]:
     """Trained weights by name, each once: tied ones are one tensor, and frozen ones are where they came from."""
     trained = dict(network.named_parameters())
-    state: dict[str, Any] = get_model_state_dict(network, options=_options())
+    state: dict[str, Any] = get_model_state_dict(network, options=OPTIONS)
     return {name: value.contiguous() for name, value in state.items() if name in trained}
 
 
 def _put_weights(network: RewardNetwork, weights: dict[str, Any]) -> None:
-    set_model_state_dict(network, weights, options=_options())
+    set_model_state_dict(network, weights, options=OPTIONS)

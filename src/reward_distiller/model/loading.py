@@ -38,6 +38,12 @@ def load_causal_lm(path: str, *, dtype: torch.dtype = torch.float32, **options: 
         raise ModelError(f"no causal LM can be loaded from {path} ({first_line(error)})") from error
 
 
+def load_teacher_lm(path: str, device: torch.device) -> Any:
+    """A causal LM that is only asked. It is never trained, so half precision does where there is hardware for it."""
+    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    return load_causal_lm(path, dtype=dtype).to(device).eval()
+
+
 def load_classifier(path: str, *, dtype: torch.dtype = torch.float32, **options: Any) -> Any:
     """A single-label sequence classifier. Raises ModelError for any other checkpoint: its head would be random."""
     plain = {k: v for k, v in options.items() if k in ("revision", "trust_remote_code")}

@@ -115,14 +115,14 @@ def _by_segment(
         if groups > 1:
             k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
         windowed = window is not None and segment.depth + segment.length > window
-        causal = segment.depth == 0 and not windowed
+        causal = segment.depth == 0 and not windowed and softcap is None
         seen = None if causal else trees.of_segment(segment.length, segment.depth, window if windowed else None)
         if softcap is None:
             outputs.append(
                 F.scaled_dot_product_attention(queries[at], k, v, attn_mask=seen, is_causal=causal, scale=scaling)
             )
         else:
-            seen = trees.of_segment(segment.length, segment.depth, window if windowed else None)
+            assert seen is not None
             outputs.append(_soft_capped(queries[at], k, v, seen, scaling, softcap))
     return torch.cat(outputs, dim=2)
 

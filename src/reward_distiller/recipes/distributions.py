@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
-
 from reward_distiller.config import fill_data_folder
 from reward_distiller.console import say, track
 from reward_distiller.construct.load import load_pairs
 from reward_distiller.errors import DataError
 from reward_distiller.files import read_rows
 from reward_distiller.model.chat import ChatFormat, Encoded, load_tokenizer, read_template
-from reward_distiller.model.loading import device_of, load_causal_lm
+from reward_distiller.model.loading import device_of, load_teacher_lm
 from reward_distiller.model.teacher_distributions import Header, TopKRows, TopKStore, fill_from_lm
 from reward_distiller.model.teachers import check_vocabularies
 
@@ -43,9 +41,7 @@ def cache_distributions(
             responses[encoded.key] = encoded
     if not responses:
         raise DataError(Path(pairs), "no row has a teacher's response", field="teacher_response", mend="Add them")
-    where = device_of(device)
-    dtype = torch.float32 if where.type == "cpu" else torch.bfloat16
-    lm = load_causal_lm(teacher, dtype=dtype).to(where).eval()
+    lm = load_teacher_lm(teacher, device_of(device))
     width = lm.get_output_embeddings().weight.shape[0]
     with track("distributions", len(responses)) as advance:
 

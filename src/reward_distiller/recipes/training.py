@@ -25,7 +25,7 @@ from reward_distiller.model.batches import EncodedPair, encode_pairs
 from reward_distiller.model.chat import ChatFormat, load_tokenizer, read_template
 from reward_distiller.model.checkpoints import Checkpoints
 from reward_distiller.model.export import reward_statistics, save_reward_model
-from reward_distiller.model.loading import build_network, device_of, load_causal_lm, load_network, scratch_lm
+from reward_distiller.model.loading import build_network, device_of, load_network, load_teacher_lm, scratch_lm
 from reward_distiller.model.network import RewardNetwork
 from reward_distiller.model.reward_model import RewardModel
 from reward_distiller.model.teacher_distributions import lm_head_of
@@ -165,10 +165,7 @@ def _token_teacher(config: Config, parts: Parts, chat: ChatFormat) -> TokenTeach
         return None
     if config.rm_distiller.kl_store:
         return StoredTeacher.open(config.rm_distiller.kl_store, chat.tokenizer)
-    device = device_of(config.training.device)
-    # It is never trained, so half precision does where there is hardware for it.
-    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-    lm = load_causal_lm(_kl_teacher(config, parts, chat), dtype=dtype).to(device).eval()
+    lm = load_teacher_lm(_kl_teacher(config, parts, chat), device_of(config.training.device))
     lm_head_of(lm)
     return ReferenceLM(lm)
 
