@@ -16,7 +16,7 @@ from bench.counting import Shape
 from bench.settings import Settings
 from reward_distiller.config import Scratch, Training
 from reward_distiller.model.batches import EncodedPair, encode_pairs, plan_steps
-from reward_distiller.model.chat import ChatFormat, Encoded, load_tokenizer, read_template
+from reward_distiller.model.chat import ChatFormat, Encoded, load_chat
 from reward_distiller.model.export import save_reward_model
 from reward_distiller.model.loading import build_network, scratch_lm
 from reward_distiller.model.network import RewardNetwork
@@ -35,9 +35,7 @@ SIDES: dict[str, tuple[Literal["trees", "padded"], Literal["prompts", "pairs"]]]
 
 def chat_format(settings: Settings) -> ChatFormat:
     folder = Path(settings.data) / "qwen_tokenizer"
-    tokenizer = load_tokenizer(str(folder))
-    tokenizer.chat_template = read_template(str(folder / "chat_template.qwen2_5.json"))
-    return ChatFormat(tokenizer, str(folder))
+    return load_chat(str(folder), template=str(folder / "chat_template.qwen2_5.json"))
 
 
 def prompt_tokens(chat: ChatFormat) -> Callable[[Prompt], int]:

@@ -195,15 +195,15 @@ def _parquet(path: Path) -> Iterator[tuple[int, Any]]:
 
 
 @contextlib.contextmanager
-def locked(path: str | Path, error: type[RewardDistillerError] = LedgerError) -> Iterator[None]:
-    """Hold an exclusive lock; it ends with the process, however that ends."""
+def locked(path: str | Path, error: type[RewardDistillerError] = LedgerError, *, wait: bool = False) -> Iterator[None]:
+    """Hold an exclusive lock; it ends with the process, however that ends. `wait` for it, or raise where it is held."""
     path = Path(path)
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = open(path, "a")  # noqa: SIM115 - closed below
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except OSError as cause:
             raise error(f"{path} is held by another run. Wait for it to end, or use another output") from cause
         yield

@@ -124,6 +124,16 @@ def load_tokenizer(path: str, *, revision: str | None = None, trust_remote_code:
         raise ModelError(f"no tokenizer can be loaded from {path} ({first_line(error)})") from error
 
 
+def load_chat(
+    path: str, *, template: str | None = None, revision: str | None = None, trust_remote_code: bool = False
+) -> ChatFormat:
+    """A tokenizer with its chat template, or with the one in file `template`, checked."""
+    tokenizer = load_tokenizer(path, revision=revision, trust_remote_code=trust_remote_code)
+    if template:
+        tokenizer.chat_template = read_template(template)
+    return ChatFormat(tokenizer, path)
+
+
 def read_template(path: str) -> str:
     """A chat template from a Jinja file, or from the `chat_template` field of a JSON file."""
     try:

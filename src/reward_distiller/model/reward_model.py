@@ -18,7 +18,7 @@ from torch import nn
 
 from reward_distiller.console import say
 from reward_distiller.errors import RewardDistillerError
-from reward_distiller.model.chat import ChatFormat, Encoded, load_tokenizer, read_template
+from reward_distiller.model.chat import ChatFormat, Encoded, load_chat
 from reward_distiller.model.layout import cut_forests, cut_rows, lay_out
 from reward_distiller.model.loading import device_of, load_classifier
 from reward_distiller.model.tree_attention import enable_trees, hidden_states
@@ -79,12 +79,10 @@ class RewardModel:
         path = str(path)
         options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
         classifier = load_classifier(path, dtype=dtype, **options)
-        tokenizer = load_tokenizer(path, **options)
-        if chat_template:
-            tokenizer.chat_template = read_template(chat_template)
+        chat = load_chat(path, template=chat_template, **options)
         every = torch.cuda.device_count() if device in (None, "cuda") else 0
         devices = [torch.device("cuda", i) for i in range(every)] or [device_of(device)]
-        return cls(classifier.to(devices[0]), ChatFormat(tokenizer, path), max_length, layout, devices[1:])
+        return cls(classifier.to(devices[0]), chat, max_length, layout, devices[1:])
 
     def score(self, prompt: Prompt, responses: Sequence[str]) -> list[float]:
         """The rewards of responses to one prompt (text, or messages that end with the user's turn)."""

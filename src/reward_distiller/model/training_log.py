@@ -17,13 +17,13 @@ from reward_distiller.errors import ConfigError
 from reward_distiller.files import read_rows, write_rows
 from reward_distiller.processes import is_main
 
-TRACKERS = {"tensorboard": "tensorboard", "trackio": "trackio", "wandb": "wandb"}  # name -> package, and our extra
+TRACKERS = ("tensorboard", "trackio", "wandb")  # each the name of its package, and of our extra
 
 
 def check_trackers(names: Sequence[str]) -> None:
     """Raise ConfigError, before any work, for a tracker that is not installed."""
     for name in names:
-        if importlib.util.find_spec(TRACKERS[name]) is None:
+        if importlib.util.find_spec(name) is None:
             raise ConfigError(
                 f"training.log_to: {name} is not installed. pip install 'reward-distiller[{name}]', or leave it out"
             )

@@ -14,7 +14,7 @@ from reward_distiller.console import say, track
 from reward_distiller.construct.load import load_pairs
 from reward_distiller.errors import DataError
 from reward_distiller.files import read_rows
-from reward_distiller.model.chat import ChatFormat, Encoded, load_tokenizer, read_template
+from reward_distiller.model.chat import Encoded, load_chat, load_tokenizer
 from reward_distiller.model.loading import device_of, load_teacher_lm
 from reward_distiller.model.teacher_distributions import Header, TopKRows, TopKStore, fill_from_lm
 from reward_distiller.model.teachers import check_vocabularies
@@ -27,11 +27,8 @@ def cache_distributions(
 
     Raises DataError where no pair has one, ModelError where the two vocabularies differ.
     """
-    tokenizer = load_tokenizer(student)
-    if chat_template:
-        tokenizer.chat_template = read_template(fill_data_folder(chat_template))
-    chat = ChatFormat(tokenizer, student)
-    check_vocabularies(tokenizer, load_tokenizer(teacher), teacher)
+    chat = load_chat(student, template=chat_template and fill_data_folder(chat_template))
+    check_vocabularies(chat.tokenizer, load_tokenizer(teacher), teacher)
     loaded, balance = load_pairs(pairs, read_rows(pairs), {}, scored=False)
     say(balance.line())
     responses: dict[str, Encoded] = {}
@@ -50,5 +47,5 @@ def cache_distributions(
                 advance()
                 yield row
 
-        TopKStore.write(output, Header.of(teacher, tokenizer, k, width), rows())
+        TopKStore.write(output, Header.of(teacher, chat.tokenizer, k, width), rows())
     return len(responses)

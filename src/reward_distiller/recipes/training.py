@@ -22,7 +22,7 @@ from reward_distiller.files import fingerprint
 from reward_distiller.methods import method_named
 from reward_distiller.model.adapters import add_adapters, check_adapters, merge_adapters, quantization
 from reward_distiller.model.batches import EncodedPair, encode_pairs
-from reward_distiller.model.chat import ChatFormat, load_tokenizer, read_template
+from reward_distiller.model.chat import ChatFormat, load_chat, load_tokenizer
 from reward_distiller.model.checkpoints import Checkpoints
 from reward_distiller.model.export import reward_statistics, save_reward_model
 from reward_distiller.model.loading import build_network, device_of, load_network, load_teacher_lm, scratch_lm
@@ -53,13 +53,10 @@ def student_chat(config: Config, parts: Parts) -> ChatFormat:
     student = config.student
     if student.from_scratch:
         path = fill_data_folder(student.from_scratch.tokenizer)
-        tokenizer = load_tokenizer(path)
     else:
         path = str(parts.student()) if student.model == "testbed" else str(student.model)
-        tokenizer = load_tokenizer(path, revision=student.revision, trust_remote_code=student.trust_remote_code)
-    if student.chat_template:
-        tokenizer.chat_template = read_template(fill_data_folder(student.chat_template))
-    return ChatFormat(tokenizer, path)
+    template = fill_data_folder(student.chat_template) if student.chat_template else None
+    return load_chat(path, template=template, revision=student.revision, trust_remote_code=student.trust_remote_code)
 
 
 def train_into(folder: Path, config: Config, parts: Parts, chat: ChatFormat, pairs: list[Pair]) -> dict[str, Any]:

@@ -17,7 +17,6 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from reward_distiller.console import track
-from reward_distiller.errors import ConfigError
 from reward_distiller.files import locked, new_folder
 from reward_distiller.records import content_id
 from reward_distiller.teacher.endpoint import read_completion
@@ -93,7 +92,7 @@ def pretrained(cache: Path, world: World, kind: Kind, steps: int, threads: int) 
         "constants": [INITIALIZER_RANGE, DRILLS, BATCH, PEAK_RATE],
     }
     folder = cache / f"{kind.name}-{content_id(recipe)}"
-    with locked(cache / f"{folder.name}.lock", ConfigError):
+    with locked(cache / f"{folder.name}.lock", wait=True):  # who comes second needs the same model
         if not folder.exists():
             with new_folder(folder) as temporary:
                 _pretrain(temporary, world, kind, steps, threads)
