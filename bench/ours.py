@@ -15,7 +15,7 @@ import torch
 from bench.counting import Shape
 from bench.settings import Settings
 from reward_distiller.config import Scratch, Training
-from reward_distiller.model.batches import EncodedPair, encode_pairs, plan_steps
+from reward_distiller.model.batches import EncodedPair, Reading, encode_pairs, plan_steps
 from reward_distiller.model.chat import ChatFormat, Encoded, load_chat
 from reward_distiller.model.export import save_reward_model
 from reward_distiller.model.loading import build_network, scratch_lm
@@ -73,7 +73,9 @@ def shape_of(network: RewardNetwork) -> Shape:
 
 def encode(pairs: Sequence[Pair], chat: ChatFormat, settings: Settings, work: str) -> tuple[list[EncodedPair], Any]:
     full = work == "full_objective"
-    return encode_pairs(pairs, chat, settings.max_length, needs_margin=full, wants_teacher=full)
+    return encode_pairs(
+        pairs, chat, settings.max_length, Reading(("overall",), "teacher_response") if full else Reading()
+    )
 
 
 class TrainingSide:

@@ -47,9 +47,9 @@ class Items:
         for pair in pairs:
             owner = pair.prompt_id if side in ("tree", "padded_distinct") else pair.id
             shared.setdefault(owner, set()).update((pair.chosen.ids, pair.rejected.ids))
-            if pair.teacher is not None:
-                shared[owner].add(pair.teacher.ids)
-                teachers[owner, pair.teacher.ids] = len(pair.teacher.response)
+            for supervised in pair.supervised:
+                shared[owner].add(supervised.ids)
+                teachers[owner, supervised.ids] = len(supervised.response)
         sequences = [s for of_owner in shared.values() for s in of_owner]
         return (distinct if side == "tree" else separate)(sequences, sum(teachers.values()))
 
@@ -62,7 +62,7 @@ def training_items(comparison: Comparison, settings: Settings, chat: ChatFormat,
     count = ours.prompt_tokens(chat)
     profile = profiles.load(comparison.profile, Path(settings.data), settings.seed, count, prompts)
     encoded, dropped = ours.encode(profile.pairs, chat, settings, comparison.work)
-    whole = {pair.id: pair for pair in encoded if pair.teacher is not None or not full}
+    whole = {pair.id: pair for pair in encoded if pair.supervised or not full}
     lost = {pair.prompt.id for pair in profile.pairs if pair.id not in whole}
     kept = [pair for pair in profile.pairs if pair.prompt.id not in lost]
     items = Items(left_out=profile.left_out + dropped)

@@ -81,7 +81,6 @@ def test_a_huge_value_is_not_repeated_whole():
     [
         (["prompts=null"], "takes `prompts`"),
         (["pairs={path: b.jsonl}"], "takes `prompts`"),
-        (["candidates=[{model: a}]"], "at least two"),
         (["teacher=null"], "`teacher`"),
         (["scenario=labeled"], "takes `pairs`"),
         (["prompts.hub=x"], "exactly one of path, hub and testbed"),

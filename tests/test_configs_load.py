@@ -1,4 +1,4 @@
-"""Every shipped config loads, and every shipped arm fits the recorded configs."""
+"""Every shipped config loads, and every shipped comparison plans its runs."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ from pathlib import Path
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 
-from reward_distiller.config import load_config
-from reward_distiller.recipes.arms import arm_config, load_arms
+import reward_distiller.testbed
+from reward_distiller.config import load_comparison, load_config
+from reward_distiller.recipes.compare import planned
+from reward_distiller.recipes.store import Store
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-ARMS = sorted(CONFIGS.glob("*-arms.yaml"))
+COMPARISONS = [path for path in sorted(CONFIGS.glob("*.yaml")) if "\nrecipe: compare\n" in path.read_text("utf-8")]
+DEMO = Path(reward_distiller.testbed.__file__).parent / "demo-compare.yaml"
 LAUNCHES = sorted(CONFIGS.glob("accelerate-*.yaml"))
-RUNS = [path for path in sorted(CONFIGS.glob("*.yaml")) if path not in [*ARMS, *LAUNCHES]]
+RUNS = [path for path in sorted(CONFIGS.glob("*.yaml")) if path not in [*COMPARISONS, *LAUNCHES]]
 
 
 def test_there_are_configs() -> None:
     assert RUNS
-    assert ARMS
+    assert COMPARISONS
 
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)
@@ -36,18 +39,22 @@ def test_launch_configs_are_what_accelerate_reads(path: Path) -> None:
     assert config.mixed_precision == "no"  # training.precision says it
 
 
-@pytest.mark.parametrize("path", ARMS, ids=lambda path: path.name)
-@pytest.mark.parametrize("name", ["alpaca-eval.yaml", "ultrafeedback.yaml"])
-def test_arms_change_the_config(path: Path, name: str) -> None:
-    config = load_config(CONFIGS / name)
-    arms = load_arms(path)
-    made = {arm: arm_config(config, arm, overrides, Path("runs/x")) for arm, overrides in arms.items()}
-    assert len({c.model_copy(update={"output": "", "ledger": ""}).model_dump_json() for c in made.values()}) == len(
-        arms
-    )
-    assert all(c.teacher is None and not c.rm_distiller.refine for c in made.values())
-    assert {c.output for c in made.values()} == {f"runs/x/{arm}" for arm in arms}
-    assert {c.ledger for c in made.values()} == {"runs/x/ledger.sqlite"}
+@pytest.mark.parametrize("path", [*COMPARISONS, DEMO], ids=lambda path: path.name)
+def test_comparisons_plan_runs_that_differ(path: Path) -> None:
+    comparison = load_comparison(path)
+    assert comparison.output.startswith("runs/")
+    runs = planned(comparison, Store(comparison.store_path))
+    assert len({run.key for run in runs}) == len(comparison.arms) * len(comparison.seeds)
+
+
+@pytest.mark.parametrize("name", ["alpaca-eval", "ultrafeedback"])
+def test_a_hub_student_is_one_change_in_all_arms(name: str) -> None:
+    changes = ['changes=["student={model: Qwen/Qwen2.5-3B-Instruct}"]']  # as the comment in the config says
+    comparison = load_comparison(CONFIGS / f"compare-{name}.yaml", changes)
+    assert changes[0] in (CONFIGS / f"{name}.yaml").read_text("utf-8")
+    runs = planned(comparison, Store(comparison.store_path))
+    assert {run.config.student.model for run in runs} == {"Qwen/Qwen2.5-3B-Instruct"}
+    assert {run.config.training.learning_rate for run in runs} == {1e-5}
 
 
 @pytest.mark.parametrize("name", ["alpaca-eval.yaml", "ultrafeedback.yaml"])

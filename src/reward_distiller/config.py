@@ -147,6 +147,9 @@ class Annotation(Section):
 class RMDistiller(Section):
     """The method's own parts and weights (paper, sections 3.2 to 3.4)."""
 
+    loss: Literal["margin_regression", "margin_bradley_terry", "lsam", "bradley_terry"] = Field(
+        "margin_regression", description="of pairs; anything but margin_regression is an ablation"
+    )
     refine: bool = Field(True, description="Contrastive Refinement")
     scoring: Literal["self_calibrated", "pairwise"] = "self_calibrated"
     tau_e: int = Field(0, ge=0, description="refined pairs need an edit distance above this (characters)")
@@ -171,6 +174,53 @@ class RMDistiller(Section):
             raise ValueError("name kl_teacher or kl_store, not both")
         if self.beta > 0 and self.kl_teacher is None and self.kl_store is None:
             raise ValueError("beta > 0 needs kl_teacher, a local LM of the student's vocabulary; or set beta: 0")
+        return self
+
+
+class SteerLM(Section):
+    """Attributes that the head predicts (equation 7). `overall` is the annotation's own score and costs no call."""
+
+    attributes: dict[str, float] = Field({"overall": 1.0}, description="attribute -> its weight in the reward")
+
+    @field_validator("attributes")
+    @classmethod
+    def _named(cls, attributes: dict[str, float]) -> dict[str, float]:
+        if not 1 <= len(attributes) <= 16 or not any(attributes.values()):
+            raise ValueError("name 1 to 16 attributes, one of them at least with a weight that is not 0")
+        for name in attributes:
+            if not re.fullmatch(r"[a-z][a-z_]{0,39}", name):
+                raise ValueError(f"{name!r} is no attribute: use lower-case letters and '_'")
+        return attributes
+
+
+class Critiques(Section):
+    """Critiques that stand between a response and its reward. They follow `request` as a turn of their own."""
+
+    request: str = Field("Critique your last reply.", min_length=1, description="the user's turn that asks for one")
+    max_tokens: int = Field(128, ge=1, description="of a critique that the reward model writes itself")
+
+
+class Cloud(Critiques):
+    """Critique-out-loud: the reward model writes its critique itself."""
+
+    sft_epochs: int = Field(1, ge=1, description="passes over the teacher's critiques, before the reward head")
+    sft_learning_rate: float | None = Field(None, gt=0, description="unset: that of the training")
+    lm_weight: float = Field(1.0, ge=0, description="weight of the NLL of critiques beside the pair loss")
+
+
+class RMBoost(Section):
+    """Rewriting of the teacher's own responses."""
+
+    aspects: list[str] = Field(
+        ["honesty", "truthfulness", "helpfulness", "relevance", "correctness", "completeness", "safety"], min_length=1
+    )
+    aspects_per_pair: int = Field(2, ge=1, description="drawn for each rewriting")
+    better: float = Field(0.5, ge=0, le=1, description="share of rewritings that should be better; the rest is worse")
+
+    @model_validator(mode="after")
+    def _enough(self) -> RMBoost:
+        if self.aspects_per_pair > len(self.aspects):
+            raise ValueError("aspects_per_pair is more than there are aspects")
         return self
 
 
@@ -266,6 +316,10 @@ class Config(Section):
     candidates: list[ChatModel] = []
     teacher: ChatModel | None = Field(None, description="unset: recorded; scores and responses are read from the rows")
     annotation: Annotation = Annotation()
+    steerlm: SteerLM = SteerLM()
+    synrm: Critiques = Critiques()
+    cloud: Cloud = Cloud()
+    rmboost: RMBoost = RMBoost()
     rm_distiller: RMDistiller = RMDistiller()
     student: Student
     training: Training = Training()
@@ -285,8 +339,6 @@ class Config(Section):
         if self.scenario == "unlabeled":
             if self.prompts is None or self.pairs is not None:
                 raise ValueError("scenario unlabeled takes `prompts`, not `pairs`")
-            if len(self.candidates) < 2:
-                raise ValueError("scenario unlabeled needs at least two `candidates` to draw two responses from")
             if any(a.asks_like(b) for a, b in itertools.combinations(self.candidates, 2)):
                 raise ValueError("two `candidates` would send the same requests. Give each a model name of its own")
             if self.teacher is None:
@@ -307,8 +359,52 @@ class Config(Section):
         return Path(self.ledger) if self.ledger else Path(self.output) / "ledger.sqlite"
 
 
+class Comparison(Section):
+    """One run's config in several arms and seeds, in one table: `reward-distiller compare`."""
+
+    recipe: Literal["compare"] = "compare"
+    output: str = Field(min_length=1, description="folder of results.json, table.md and plot.svg")
+    store: str | None = Field(None, description="folder of finished runs, may be shared; default: store in the output")
+    base: str | dict[str, Any] = Field(description="a run's config: a file, relative to this one, or written here")
+    changes: list[str] = Field([], description="key.sub=value: changes to the base, in all arms")
+    seeds: list[int] = Field([0], min_length=1)
+    processes: int | None = Field(None, ge=1, description="runs side by side; unset: CPU cores / training.threads")
+    arms: dict[str, list[str]] = Field(
+        min_length=1, description="name -> list of key.sub=value; the first is what the others are compared with"
+    )
+    columns: list[str] | None = Field(None, description="group.metric; unset: held_out.accuracy and all of testbed")
+    compare_on: str | None = Field(None, description="unset: testbed.average where it is there, or held_out.accuracy")
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed stands there twice; the same run counts once")
+        return seeds
+
+    @field_validator("arms")
+    @classmethod
+    def _names(cls, arms: dict[str, list[str]]) -> dict[str, list[str]]:
+        for name in arms:
+            if not name.strip() or not name.isprintable():
+                raise ValueError(f"{name!r} is no name for an arm. Write a line of text")
+        return arms
+
+    @property
+    def store_path(self) -> Path:
+        return Path(self.store) if self.store else Path(self.output) / "store"
+
+
 class _Yaml(yaml.SafeLoader):
-    """YAML 1.1 reads 1e-5 as text, which nobody means."""
+    """YAML 1.1 reads 1e-5 as text, and takes the last of two keys of one name: nobody means that."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for first, second in itertools.combinations(keys, 2):
+            if first.value == second.value:
+                problem = f"{first.value!r} stands there twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, second.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 _Yaml.add_implicit_resolver(
@@ -326,6 +422,28 @@ def load_config(path: str | Path, overrides: list[str] = ()) -> Config:  # type:
 
     Raises ConfigError with the file, the dotted key, the problem and the mend.
     """
+    data = _read(path, overrides)
+    if data.get("recipe") == "compare":
+        raise ConfigError(f"{path}: a comparison, not one run's config. Use reward-distiller compare {path}")
+    return parse_config(data, where=str(path))
+
+
+def load_comparison(path: str | Path, overrides: list[str] = ()) -> Comparison:  # type: ignore[assignment]
+    """Read a comparison's YAML file in the same way; the path of its base is filled in, the base not read."""
+    data = _read(path, overrides)
+    if data.get("recipe", "compare") != "compare":
+        raise ConfigError(
+            f"{path}: one run's config. Write a comparison with `base: {path}`, or use reward-distiller run"
+        )
+    if isinstance(data.get("base"), str):
+        data["base"] = str(Path(path).parent / data["base"])
+    try:
+        return Comparison.model_validate(data)
+    except ValidationError as error:
+        raise _as_config_error(error, str(path)) from error
+
+
+def _read(path: str | Path, overrides: list[str]) -> dict[str, Any]:
     path = Path(path)
     try:
         data = parse_yaml(path.read_text("utf-8"))
@@ -337,7 +455,7 @@ def load_config(path: str | Path, overrides: list[str] = ()) -> Config:  # type:
         raise ConfigError(f"{path}: a config is a mapping of keys to values, not {type(data).__name__}")
     for override in overrides:
         apply_override(data, override)
-    return parse_config(data, where=str(path))
+    return data
 
 
 def parse_config(data: dict[str, Any], where: str = "config") -> Config:
@@ -346,8 +464,12 @@ def parse_config(data: dict[str, Any], where: str = "config") -> Config:
         config._given = copy.deepcopy(data)
         return config
     except ValidationError as error:
-        lines = [f"{'.'.join(map(str, e['loc'])) or 'config'}: {_explain(e)}" for e in error.errors()]
-        raise ConfigError(f"{where}: " + "\n".join(lines)) from error
+        raise _as_config_error(error, where) from error
+
+
+def _as_config_error(error: ValidationError, where: str) -> ConfigError:
+    lines = [f"{'.'.join(map(str, e['loc'])) or 'config'}: {_explain(e)}" for e in error.errors()]
+    return ConfigError(f"{where}: " + "\n".join(lines))
 
 
 def _explain(error: Any) -> str:

@@ -63,6 +63,12 @@ class ModelError(RewardDistillerError):
     exit_code = 7
 
 
+class NeedsCritique(ModelError):
+    """A model that reads a critique beside the response, and nobody to give one."""
+
+    exit_code = 11
+
+
 class TrainingError(RewardDistillerError):
     """Training cannot start or go on: no pairs left, loss not finite."""
 

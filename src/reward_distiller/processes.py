@@ -15,3 +15,8 @@ def processes() -> int:
 def is_main() -> bool:
     """Whether this process speaks, writes and holds locks for all."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def has_siblings() -> bool:
+    """Whether a command of ours started this process among others; they wait for each other where they share files."""
+    return "REWARD_DISTILLER_PARENT_PIPE" in os.environ

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 Role = Literal["system", "user", "assistant"]
-Source = Literal["sampled", "labeled", "refined"]
+Source = Literal["sampled", "labeled", "refined", "rewritten"]
 
 
 class Record(BaseModel):
@@ -53,9 +53,10 @@ class Response(Record):
 
 
 class Pair(Record):
-    """(x, y_w, y_l) with the teacher's scores s_T (scale 1 to 10) and, if it was asked for, its own answer y_T.
+    """(x, y_w, y_l) with the teacher's scores s_T (scale 1 to 10) and what else it was asked for.
 
-    Scores are None only in pairs that users bring for a method that needs none.
+    That is its own answer y_T, its critiques of the two responses, and their scores by attribute. Scores are None where
+    nobody gave any: in pairs that users bring for a method that needs none, and in rewritten ones.
     """
 
     id: str
@@ -65,6 +66,10 @@ class Pair(Record):
     chosen_score: float | None
     rejected_score: float | None
     teacher_response: str | None = None
+    chosen_critique: str | None = None
+    rejected_critique: str | None = None
+    chosen_attributes: dict[str, float] | None = None
+    rejected_attributes: dict[str, float] | None = None
     source: Source
     provenance: dict[str, Any] = {}
 

@@ -9,12 +9,15 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from helpers import labeled
 
 from reward_distiller.config import DataSource
 from reward_distiller.config import TestbedData as WorldRows  # pytest would collect a class called Test...
 from reward_distiller.construct.load import load_pairs, load_prompts, rows_of
+from reward_distiller.construct.pairs import read_pairs, write_pairs
 from reward_distiller.errors import ConfigError, DataError, MissingExtra
 from reward_distiller.files import write_rows
+from reward_distiller.records import Pair
 
 ROWS = [
     {"prompt": "one ?", "chosen": "yes", "rejected": "no", "chosen_score": 8, "rejected_score": 2.5},
@@ -237,6 +240,35 @@ def test_what_else_a_row_tells_is_kept():
     assert pair.provenance == {"a": [1, {"b": None}], "chosen_model": "x"}
 
 
+def test_what_the_teacher_said_of_each_response_is_kept():
+    row = pair_row(
+        chosen_critique="right",
+        rejected_critique=" \n",  # says nothing
+        chosen_attributes={"honesty": 7, "depth": 2.5, "humour": None},  # as Parquet fills up structs
+        rejected_attributes=None,
+        source="rewritten",
+    )
+    (pair,), _ = pairs_of(row)
+    assert (pair.chosen_critique, pair.rejected_critique, pair.source) == ("right", None, "rewritten")
+    assert (pair.chosen_attributes, pair.rejected_attributes) == ({"honesty": 7.0, "depth": 2.5}, None)
+
+
+def test_pairs_that_we_write_come_back_with_all_they_hold(tmp_path):
+    pair = labeled(
+        "one ?",
+        "yes",
+        "no",
+        teacher_response="si",
+        chosen_critique="right\n☃",
+        rejected_critique="wrong",
+        chosen_attributes={"honesty": 7.0, "depth": 2.5},
+        rejected_attributes={"honesty": 1.0, "depth": 10.0},
+    )
+    bare = Pair.of(pair.prompt, "a", "b", "rewritten", chosen_score=None, rejected_score=None)
+    write_pairs(tmp_path / "pairs.jsonl", [pair, bare])
+    assert read_pairs(tmp_path / "pairs.jsonl", scored=False) == [pair, bare]
+
+
 def test_scores_may_be_missing_where_no_method_reads_them():
     (pair,), _ = pairs_of({"prompt": "x", "chosen": "a", "rejected": "b"})
     assert pair.margin is None
@@ -292,6 +324,15 @@ def test_a_malformed_prompt(value, problem):
         ("teacher_response", 7, "7, not text"),
         ("teacher_response", ["x"], "a list, not text"),
         ("teacher_response", "\ud800", "half a character"),
+        ("chosen_critique", 7, "7, not text"),
+        ("rejected_critique", ["x"], "a list, not text"),
+        ("rejected_critique", "\ud800", "half a character"),
+        ("chosen_attributes", [7], "a list, not an object of numbers"),
+        ("chosen_attributes", "honesty: 7", "not an object of numbers"),
+        ("rejected_attributes", {"honesty": "7"}, "is not a score"),
+        ("rejected_attributes", {"honesty": True}, "is not a score"),
+        ("rejected_attributes", {"honesty": float("nan")}, "is not a score"),
+        ("rejected_attributes", {"\ud800": 7}, "half a character"),
         ("chosen_model", 7, "7, not text"),
         ("system", ["be brief"], "a list, not text"),
         ("system", "\ud800", "half a character"),

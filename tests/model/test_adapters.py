@@ -76,7 +76,7 @@ def adapted(path, lora):
 
 
 def encode(chat):
-    return encode_pairs(tiny.pairs(), chat, 500, needs_margin=True, wants_teacher=True)[0]
+    return encode_pairs(tiny.pairs(), chat, 500, tiny.FULL_READING)[0]
 
 
 def settings(**training):

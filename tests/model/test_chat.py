@@ -81,7 +81,7 @@ def test_too_long_pairs_are_dropped_and_counted_not_cut():
 
     pairs = tiny.pairs(2)
     long = Pair.of(pairs[0].prompt, "y" * 300, "n", "labeled", chosen_score=2.0, rejected_score=1.0)
-    encoded, dropped = encode_pairs([*pairs, long], tiny.chat(), 200, needs_margin=True, wants_teacher=True)
+    encoded, dropped = encode_pairs([*pairs, long], tiny.chat(), 200, tiny.FULL_READING)
     assert [p.id for p in encoded] == [p.id for p in pairs]
     assert dropped == {"longer than max_length=200": 1}
 

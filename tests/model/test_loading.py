@@ -42,7 +42,7 @@ def save_lm(folder, architecture="Llama", tokenizer=None, **options):
 
 
 def encode(chat):
-    return encode_pairs(tiny.pairs(), chat, 500, needs_margin=True, wants_teacher=True)[0]
+    return encode_pairs(tiny.pairs(), chat, 500, tiny.FULL_READING)[0]
 
 
 def one_step(encoded):
@@ -231,10 +231,10 @@ def test_what_no_tree_can_hold_trains_on_padded_rows_as_exact(capsys, make, reas
     with torch.no_grad():
         for pair in encoded:
             chosen, rejected = reward(pair.chosen), reward(pair.rejected)
-            pair_loss += ((chosen - rejected) - pair.margin) ** 2 / len(encoded)
+            pair_loss += ((chosen - rejected) - (pair.chosen_scores[0] - pair.rejected_scores[0])) ** 2 / len(encoded)
             center += (chosen + rejected) ** 2 / len(encoded)
-            log_p = torch.log_softmax(network.lm_head(hidden(pair.teacher)).double(), -1)
-            terms = [-log_p[at - 1, pair.teacher.ids[at]] for at in pair.teacher.response]
+            log_p = torch.log_softmax(network.lm_head(hidden(pair.supervised[0])).double(), -1)
+            terms = [-log_p[at - 1, pair.supervised[0].ids[at]] for at in pair.supervised[0].response]
             nll += sum(terms) / len(terms) / len(encoded)
     assert parts["loss"] == pytest.approx(float(0.8 * pair_loss + 0.03 * center + 0.2 * nll), rel=1e-4)
 

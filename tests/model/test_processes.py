@@ -49,7 +49,7 @@ def test_the_loss_curve_and_the_rewards_stay(whole, tmp_path, options, launch):
 def steps_of_child(pairs_per_step=8):
     """The steps that the child trains on."""
     chat = tiny.chat(pad_token="<pad>")
-    encoded, _ = encode_pairs(tiny.pairs(16), chat, 500, needs_margin=True, wants_teacher=True)
+    encoded, _ = encode_pairs(tiny.pairs(16), chat, 500, tiny.FULL_READING)
     return plan_steps(encoded[4:], pairs_per_step, 3, 0)
 
 
@@ -61,7 +61,8 @@ def test_the_budgets_above_cut_a_step_in_two_and_four():
 def test_processes_share_a_step_without_loss_and_evenly():
     step = steps_of_child(100)[0]
     shares = share(step, 3)
-    assert sorted(i for part in shares for g in part for i in g.pair_ids) == sorted(i for g in step for i in g.pair_ids)
+    shared = [g for part in shares for g in part]
+    assert sorted(i for g in shared for i in tiny.pair_ids(g)) == sorted(i for g in step for i in tiny.pair_ids(g))
     work = [sum(g.tokens() for g in part) for part in shares]
     assert max(work) - min(work) <= max(g.tokens() for g in step)
     assert share(step, 3) == shares
@@ -73,6 +74,6 @@ def test_micro_batches_hold_every_pair_and_teacher_response_once(layout):
     for budget in (8, 300, 10**6):
         batches = micro_batches(step, budget, layout)
         flat = [g for batch in batches for g in batch]
-        assert sorted(i for g in flat for i in g.pair_ids) == sorted(i for g in step for i in g.pair_ids)
+        assert sorted(i for g in flat for i in tiny.pair_ids(g)) == sorted(i for g in step for i in tiny.pair_ids(g))
         assert sum(len(g.pairs) for g in flat) == sum(len(g.pairs) for g in step)
-        assert sum(g.teachers.total() for g in flat) == sum(g.teachers.total() for g in step)
+        assert sum(g.supervised.total() for g in flat) == sum(g.supervised.total() for g in step)

@@ -28,7 +28,7 @@ def start(folder, every=1, validation=True, key="key", **training):
     """A trainer with its checkpoints and log; call the result to get the steps one by one."""
     chat = tiny.chat(pad_token="<pad>")
     network = build_network(tiny.tiny_lm(len(chat.tokenizer)), chat, 0)
-    encoded, _ = encode_pairs(tiny.pairs(10), chat, 500, needs_margin=True, wants_teacher=True)
+    encoded, _ = encode_pairs(tiny.pairs(10), chat, 500, tiny.FULL_READING)
     defaults = {"pairs_per_step": 4, "epochs": 2, "learning_rate": 1e-2, "threads": 2, "device": "cpu"}
     settings = Training(**defaults | {"checkpoint_every": every, "evaluate_every": 2} | training)
     trainer = Trainer(network, Objective(margin_regression, 0.8, 0.2), settings)

@@ -9,7 +9,7 @@ import transformers
 
 from reward_distiller.config import Training
 from reward_distiller.errors import ModelError, TrainingError
-from reward_distiller.model.batches import encode_pairs, plan_steps
+from reward_distiller.model.batches import Reading, encode_pairs, plan_steps
 from reward_distiller.model.loading import build_network, load_causal_lm
 from reward_distiller.model.objectives import Objective, bradley_terry, margin_regression
 from reward_distiller.model.teachers import ReferenceLM, check_vocabularies
@@ -26,7 +26,7 @@ def setup(budget=10**6, objective=FULL, seed=0, **training):
     reference = ReferenceLM(tiny.tiny_lm(len(chat.tokenizer), seed=1).eval())
     settings = Training(tokens_per_batch=budget, center=0.03, **training)
     trainer = Trainer(network, objective, settings, reference)
-    encoded, _ = encode_pairs(tiny.pairs(), chat, 500, needs_margin=True, wants_teacher=True)
+    encoded, _ = encode_pairs(tiny.pairs(), chat, 500, tiny.FULL_READING)
     return trainer, encoded, reference
 
 
@@ -45,15 +45,15 @@ def naive_step_loss(trainer, encoded, reference):
     pair_loss = center = regularizer = 0.0
     for pair in encoded:
         chosen, rejected = reward(pair.chosen), reward(pair.rejected)
-        pair_loss += ((chosen - rejected) - pair.margin) ** 2 / len(encoded)
+        pair_loss += ((chosen - rejected) - (pair.chosen_scores[0] - pair.rejected_scores[0])) ** 2 / len(encoded)
         center += (chosen + rejected) ** 2 / len(encoded)
-        log_p = torch.log_softmax(network.lm_head(hidden(pair.teacher)), -1)
-        log_q = torch.log_softmax(lm(input_ids=torch.tensor([pair.teacher.ids])).logits[0].double(), -1)
+        log_p = torch.log_softmax(network.lm_head(hidden(pair.supervised[0])), -1)
+        log_q = torch.log_softmax(lm(input_ids=torch.tensor([pair.supervised[0].ids])).logits[0].double(), -1)
         terms = 0.0
-        for at in pair.teacher.response:
-            token = pair.teacher.ids[at]
+        for at in pair.supervised[0].response:
+            token = pair.supervised[0].ids[at]
             terms += -0.25 * log_p[at - 1, token] + 0.15 * (log_q[at - 1].exp() * (log_q[at - 1] - log_p[at - 1])).sum()
-        regularizer += terms / len(pair.teacher.response) / len(encoded)
+        regularizer += terms / len(pair.supervised[0].response) / len(encoded)
     return 0.6 * pair_loss + 0.03 * center + regularizer
 
 
@@ -80,7 +80,7 @@ def test_shared_sequences_are_computed_once():
     assert double
     for group in double:
         assert len(group.sequences) == 4  # two chosen, one rejected, one teacher response
-        assert list(group.teachers.values()) == [2]
+        assert list(group.supervised.values()) == [2]
 
 
 def test_every_step_has_its_number_of_pairs_and_every_epoch_every_pair():
@@ -89,7 +89,7 @@ def test_every_step_has_its_number_of_pairs_and_every_epoch_every_pair():
     sizes = [sum(len(g.pairs) for g in groups) for groups in steps]
     assert sizes == [3, 3, 1, 3, 3, 1]
     for epoch in (steps[:3], steps[3:]):
-        assert sorted(i for s in epoch for g in s for i in g.pair_ids) == sorted(p.id for p in encoded)
+        assert sorted(i for s in epoch for g in s for i in tiny.pair_ids(g)) == sorted(p.id for p in encoded)
     assert steps[:3] != steps[3:]
 
 
@@ -132,7 +132,7 @@ def test_bf16_checkpoints_train_in_fp32(tmp_path):
     with torch.no_grad():
         network.classifier.score.weight.fill_(0.02)
     trainer = Trainer(network, Objective(bradley_terry), Training(learning_rate=1e-5, warmup_ratio=0.0))
-    encoded, _ = encode_pairs(tiny.pairs(), chat, 500, needs_margin=False, wants_teacher=False)
+    encoded, _ = encode_pairs(tiny.pairs(), chat, 500, Reading())
     list(trainer.train(encoded, 0))
     moved = (network.classifier.score.weight - 0.02).abs()
     assert moved.min() > 1e-6  # bf16 would have rounded every step away
@@ -143,7 +143,7 @@ def test_dropout_is_off_while_training(architecture):
     chat = tiny.chat()
     network = build_network(tiny.tiny_lm(len(chat.tokenizer) + 1, architecture, attention_dropout=0.5), chat, 0)
     trainer = Trainer(network.train(), Objective(bradley_terry), Training())
-    encoded, _ = encode_pairs(tiny.pairs(), chat, 500, needs_margin=False, wants_teacher=False)
+    encoded, _ = encode_pairs(tiny.pairs(), chat, 500, Reading())
     (groups,) = plan_steps(encoded, 100, 1, 0)
     assert trainer.accumulate(groups)["loss"] == trainer.accumulate(groups)["loss"]
 
@@ -187,6 +187,6 @@ def test_two_teacher_responses_of_one_prompt_weigh_as_their_pairs():
     chat = tiny.chat()
     first, second = (p.model_copy(update={"teacher_response": f"answer {i}"}) for i, p in enumerate(tiny.pairs(2)[1:]))
     assert first.prompt == second.prompt
-    encoded, _ = encode_pairs([first, second], chat, 500, needs_margin=True, wants_teacher=True)
+    encoded, _ = encode_pairs([first, second], chat, 500, tiny.FULL_READING)
     ((group,),) = plan_steps(encoded, 16, 1, 0)
-    assert sorted(group.teachers.values()) == [1, 1]
+    assert sorted(group.supervised.values()) == [1, 1]

@@ -13,7 +13,7 @@ from accelerate import PartialState
 
 from reward_distiller.config import Training
 from reward_distiller.errors import ConfigError
-from reward_distiller.model.batches import encode_pairs
+from reward_distiller.model.batches import Reading, encode_pairs
 from reward_distiller.model.loading import build_network
 from reward_distiller.model.objectives import Objective, bradley_terry
 from reward_distiller.model.trainer import Trainer
@@ -75,7 +75,7 @@ def test_a_row_is_in_the_file_before_the_next_step(tmp_path):
     chat = tiny.chat(pad_token="<pad>")
     network = build_network(tiny.tiny_lm(len(chat.tokenizer)), chat, 0)
     settings = Training(device="cpu", threads=2, pairs_per_step=2)
-    encoded, _ = encode_pairs(tiny.pairs(), chat, 500, needs_margin=False, wants_teacher=False)
+    encoded, _ = encode_pairs(tiny.pairs(), chat, 500, Reading())
     path = tmp_path / "training.jsonl"
     with open_log(path, [], "run", {}) as log:
         for number, row in enumerate(

@@ -60,7 +60,7 @@ def separately(network, sequences):
     for sequence in sequences:
         layout = lay_out([sequence], "padded")
         hidden.append(hidden_states(network.classifier.base_model, layout))
-        rewards.append(network.rewards(hidden[-1][-1:])[0])
+        rewards.append(network.rewards(hidden[-1][-1:])[0, 0])
     return torch.stack(rewards), hidden
 
 
@@ -77,7 +77,7 @@ def test_trees_equal_separate_forwards(name, checkpointing):
         network.classifier.activation_checkpointing_enable({"use_reentrant": False})
     layout = forest(sequences)
     tree = hidden_states(network.classifier.base_model, layout)
-    in_tree = network.rewards(tree[layout.ends()])
+    in_tree = network.rewards(tree[layout.ends()]).squeeze(1)
     found = gradients(network, probe_loss(in_tree, [tree[layout.slots_of(i)] for i in range(len(sequences))]))
 
     assert (in_tree - rewards).abs().max() < 1e-5
@@ -115,7 +115,7 @@ def test_a_wrong_position_would_be_seen():
         layout.ids_RL, torch.arange(layout.ids_RL.shape[1])[None], None, layout.forest, layout.pieces
     )
     hidden = hidden_states(network.classifier.base_model, shifted)
-    assert (network.rewards(hidden[layout.ends()]) - rewards).abs().max() > 1e-3
+    assert (network.rewards(hidden[layout.ends()]).squeeze(1) - rewards).abs().max() > 1e-3
 
 
 def hybrid():

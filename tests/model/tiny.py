@@ -8,6 +8,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from reward_distiller.model.batches import Group, Reading
 from reward_distiller.model.chat import ChatFormat
 from reward_distiller.records import Pair, Prompt
 
@@ -20,6 +21,11 @@ WITH_BOS = (
     "{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '[assistant] ' }}{% endif %}"
 )
+FULL_READING = Reading(("overall",), "teacher_response")
+
+
+def pair_ids(group: Group) -> list[str]:
+    return [pair.id for _, _, pair in group.pairs]
 
 
 def byte_tokenizer(template: str | None = CHATML, **special: str) -> transformers.PreTrainedTokenizerFast:

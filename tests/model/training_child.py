@@ -34,7 +34,7 @@ def main() -> None:
     chat = tiny.chat(pad_token="<pad>")
     network = build_network(tiny.tiny_lm(len(chat.tokenizer), "Qwen2"), chat, 0)
     reference = ReferenceLM(tiny.tiny_lm(len(chat.tokenizer), seed=1).eval())
-    encoded, _ = encode_pairs(tiny.pairs(16), chat, 500, needs_margin=True, wants_teacher=True)
+    encoded, _ = encode_pairs(tiny.pairs(16), chat, 500, tiny.FULL_READING)
     objective = Objective(margin_regression, pair_weight=0.6, nll_weight=0.25, kl_weight=0.15)
     trainer = Trainer(network, objective, training, reference)
     checkpoints = Checkpoints(Path(folder) / "checkpoints", "key", is_main())

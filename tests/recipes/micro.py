@@ -44,9 +44,9 @@ def cli(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[s
 
 
 def run_bytes(folder: Path) -> dict[str, bytes]:
-    """Every file of a run but the ledger and the locks."""
+    """Every file of a run but the ledger, the locks and what says how long the training took."""
     return {
         str(p.relative_to(folder)): p.read_bytes()
         for p in sorted(folder.rglob("*"))
-        if p.is_file() and not p.name.startswith((".lock", "ledger.sqlite"))
+        if p.is_file() and not p.name.startswith((".lock", "ledger.sqlite", "timing.json"))
     }

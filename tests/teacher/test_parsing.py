@@ -12,9 +12,11 @@ from reward_distiller.teacher.engine import Unparsable
 from reward_distiller.teacher.parsing import (
     TAGS,
     fresh_mark,
+    parse_attribute_scores,
     parse_pair_scores,
     parse_refinement,
     parse_response,
+    parse_rewriting,
     parse_score,
 )
 
@@ -108,7 +110,7 @@ def test_a_refinement_without_the_mark_of_its_question_is_none(text):
         parse_refinement(refinement_text(text, text, ""), "-9")
 
 
-@given(hostile, st.sampled_from(TAGS[-2:]), st.booleans())
+@given(hostile, st.sampled_from(["reasoning", "edited_response"]), st.booleans())
 def test_a_tag_that_stands_twice_is_never_resolved_by_a_guess(response, tag, closing):
     forged = f"<{'/' if closing else ''}{tag}>"
     with pytest.raises(Unparsable):
@@ -144,6 +146,70 @@ def test_text_before_the_first_tag_is_let_through():
 
 
 @given(hostile)
+def test_a_rewriting_comes_back_whole(response):
+    assume(response.strip())
+    mark = fresh_mark([response])
+    answer = f"<rewritten_response{mark}>\n{response}\n</rewritten_response{mark}>"
+    assert parse_rewriting(answer, mark) == response.strip()
+    assert parse_rewriting(f"<think>hm</think>Here it is:\n{answer}\n", mark) == response.strip()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "better",
+        "",
+        "<rewritten_response>better",
+        "better</rewritten_response>",
+        "</rewritten_response>better<rewritten_response>",
+        "<rewritten_response> \n </rewritten_response>",
+        "<rewritten_response>better</rewritten_response> I hope this helps",
+        "<rewritten_response>a</rewritten_response><rewritten_response>b</rewritten_response>",
+        "<rewritten_response-2>better</rewritten_response-2>",
+        "<edited_response>better</edited_response>",
+        "<think><rewritten_response>better</rewritten_response>",
+    ],
+)
+def test_no_rewriting(text):
+    with pytest.raises(Unparsable):
+        parse_rewriting(text)
+
+
+def test_attribute_scores_come_back_in_the_order_of_the_names():
+    names = ("honesty", "verbosity", "depth")
+    answer = "<think>9?</think>\nverbosity: 10\r\nhonesty : 2.5\n\n  depth:1.\n"
+    assert list(parse_attribute_scores(answer, names).items()) == [("honesty", 2.5), ("verbosity", 10), ("depth", 1)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "honesty: 5",
+        "honesty: 5\nverbosity: 11",
+        "honesty: 5\nverbosity: 0",
+        "honesty: 5\nverbosity: 5/10",
+        "honesty: 5\nverbosity: ٧",
+        "honesty: 5\nverbosity: high",
+        "honesty: 5\nverbosity:",
+        "honesty: 5\nverbosity 5",
+        "honesty: 5\nverbosity: 5\nhonesty: 5",
+        "honesty: 5\nverbosity: 5\ndepth: 5",
+        "honesty: 5\nverbosity: 5\nI hope this helps",
+        "Here they are:\nhonesty: 5\nverbosity: 5",
+        "Honesty: 5\nVerbosity: 5",
+        "- honesty: 5\n- verbosity: 5",
+        "honesty: 5, verbosity: 5",
+        "honesty: 5\u2028verbosity: 5",
+        "<think>honesty: 5\nverbosity: 5",
+    ],
+)
+def test_no_attribute_scores(text):
+    with pytest.raises(Unparsable):
+        parse_attribute_scores(text, ("honesty", "verbosity"))
+
+
+@given(hostile)
 def test_a_response_is_the_text_after_the_thoughts(text):
     assume(text.strip() and not text.strip().startswith("<think>"))
     assert parse_response(text) == text.strip()
@@ -156,14 +222,18 @@ def test_no_response(text):
         parse_response(text)
 
 
+def attributes(text: str) -> dict[str, float]:
+    return parse_attribute_scores(text, ("honesty", "verbosity"))
+
+
 def test_a_megabyte_of_one_character_is_refused_at_once():
-    for parse in (parse_pair_scores, parse_score, parse_refinement):
+    for parse in (parse_pair_scores, parse_score, parse_refinement, parse_rewriting, attributes):
         for character in "7 <":
             with pytest.raises(Unparsable):
                 parse(character * 1_000_000 + "x")
 
 
 def test_thoughts_that_never_end_are_told_as_such():
-    for parse in (parse_pair_scores, parse_score, parse_refinement, parse_response):
+    for parse in (parse_pair_scores, parse_score, parse_refinement, parse_response, parse_rewriting, attributes):
         with pytest.raises(Unparsable, match="not closed"):
             parse("<think>7 8")

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from importlib import resources
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from reward_distiller import __version__
-from reward_distiller.cli import arms, prepare, testbed
-from reward_distiller.cli import score as scoring
-from reward_distiller.config import Config, load_config
+from reward_distiller.cli import compare as comparing
+from reward_distiller.cli import prepare, testbed
+from reward_distiller.config import Config, load_comparison, load_config
 from reward_distiller.recipes import demo as demo_recipe
 from reward_distiller.recipes import reward_model as recipe
 from reward_distiller.recipes.card import evaluation_section
+from reward_distiller.recipes.critics import teacher_critic
+from reward_distiller.recipes.scoring import score_file
 from reward_distiller.testbed.parts import TestbedParts
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 app.add_typer(prepare.app, name="prepare")
 app.add_typer(testbed.app, name="testbed")
-app.command()(arms.arms)
+app.command()(comparing.compare)
 
 ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[key.sub=value ...]", help="changes to the config")]
@@ -89,15 +91,30 @@ def train(
 @app.command()
 def score(
     model: Annotated[str, typer.Argument(help="folder or Hub id of a reward model, ours or not")],
-    input: Annotated[str, typer.Option(help='rows {"prompt": text or messages, "responses": [text, ...]}')],
+    input: Annotated[
+        str, typer.Option(help='rows {"prompt": text or messages, "responses": [text, ...], maybe "critiques": [...]}')
+    ],
     output: Annotated[str, typer.Option(help="the same rows with rewards added")],
+    teacher: Annotated[
+        str | None, typer.Option(metavar="CONFIG", help="its teacher writes the critiques that the model reads")
+    ] = None,
     max_length: Annotated[int | None, typer.Option(min=1, help="tokens; longer responses are an error")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...")] = None,
     chat_template: Annotated[str | None, typer.Option(help="file, for checkpoints that carry none")] = None,
     trust_remote_code: Annotated[bool, typer.Option(help="run code that comes with the model")] = False,
 ) -> None:
     """Add `rewards` to rows of prompts and responses."""
-    count = scoring.score_file(model, input, output, max_length, device, chat_template, trust_remote_code)
+    settings = load_config(teacher) if teacher else None
+    count = score_file(
+        model,
+        input,
+        output,
+        max_length=max_length,
+        device=device,
+        chat_template=chat_template,
+        trust_remote_code=trust_remote_code,
+        critic=teacher_critic(settings, _parts(settings)) if settings else None,
+    )
     typer.echo(f"{count} rows: {output}")
 
 
@@ -108,10 +125,10 @@ def demo(
     overrides: Overrides = None,
 ) -> None:
     """Distil on the built-in testbed with Bradley-Terry and with RM-Distiller, and compare them."""
-    ledger = [f"output={output}", f"ledger={output}/ledger.sqlite", f"seed={seed}"]
-    with resources.as_file(resources.files("reward_distiller.testbed") / "demo.yaml") as path:
-        settings = load_config(path, [*ledger, *(overrides or [])])
-    typer.echo(demo_recipe.demo(settings, _parts(settings), Path(settings.output)))
+    own = [f"output={output}", f"seeds=[{seed}]", f"changes={json.dumps(overrides or [])}"]
+    with resources.as_file(resources.files("reward_distiller.testbed")) as folder:
+        comparison = load_comparison(folder / "demo-compare.yaml", own)
+        typer.echo(demo_recipe.demo(comparison, comparing.parts_of))
 
 
 def _version(value: bool) -> None:

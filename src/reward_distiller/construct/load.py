@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
@@ -18,7 +18,7 @@ from reward_distiller.config import DataSource
 from reward_distiller.construct.balance import Balance
 from reward_distiller.errors import ConfigError, DataError, MissingExtra
 from reward_distiller.files import Row, read_rows
-from reward_distiller.records import Message, Pair, Prompt, canonical_json
+from reward_distiller.records import Message, Pair, Prompt, Source, canonical_json
 
 Rows = Iterable[tuple[int, Row]]
 
@@ -91,11 +91,16 @@ class Fields:
 
     def score(self, name: str) -> float | None:
         value = self.get(name)
+        return None if value is None else self._number(name, value)
+
+    def attributes(self, name: str) -> dict[str, float] | None:
+        """Scores by attribute. An attribute without a value is none: Parquet fills up objects with these."""
+        value = self.get(name)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e6:
-            raise self.wrong(name, f"{value!r:.60} is not a score", "Write a finite number")
-        return float(value)
+        if not isinstance(value, dict):
+            raise self.wrong(name, f"{_kind(value)}, not an object of numbers", "Write {attribute: score}")
+        return {self._clean(name, k): self._number(name, v) for k, v in value.items() if v is not None}
 
     def text(self, name: str) -> str | None:
         value = self.get(name)
@@ -113,6 +118,11 @@ class Fields:
         except (TypeError, ValueError) as error:
             raise self.wrong(name, f"cannot be written as JSON ({error})", "Write text and finite numbers") from error
         return value
+
+    def _number(self, name: str, value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e6:
+            raise self.wrong(name, f"{value!r:.60} is not a score", "Write a finite number")
+        return float(value)
 
     def _clean(self, name: str, text: str) -> str:
         try:
@@ -208,13 +218,16 @@ def _pair(fields: Fields, scored: bool) -> Pair:
     source = fields.get("source")
     provenance = fields.plain("provenance")
     models = {name: fields.text(name) for name in ("chosen_model", "rejected_model")}
+    critiques = {name: fields.text(name) for name in ("chosen_critique", "rejected_critique")}
     return Pair.of(
         fields.prompt(),
         fields.response("chosen"),
         fields.response("rejected"),
-        source if source in ("sampled", "refined") else "labeled",
+        source if source in get_args(Source) else "labeled",
         **scores,
         teacher_response=fields.text("teacher_response"),
+        **{name: text for name, text in critiques.items() if text and text.strip()},
+        **{name: fields.attributes(name) for name in ("chosen_attributes", "rejected_attributes")},
         provenance={**provenance, **{k: v for k, v in models.items() if v}},
     )
 

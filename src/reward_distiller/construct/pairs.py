@@ -1,4 +1,4 @@
-"""Pairs as a data set: the conversational preference format that TRL and others read, plus scores and provenance."""
+"""Pairs as a data set: the conversational preference format that TRL and others read, plus what the teacher said."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ def pair_row(pair: Pair) -> dict[str, Any]:
         "chosen_score": pair.chosen_score,
         "rejected_score": pair.rejected_score,
         "teacher_response": pair.teacher_response,
+        "chosen_critique": pair.chosen_critique,
+        "rejected_critique": pair.rejected_critique,
+        "chosen_attributes": pair.chosen_attributes,
+        "rejected_attributes": pair.rejected_attributes,
         "source": pair.source,
         "provenance": pair.provenance,
     }

@@ -9,15 +9,18 @@ from typing import Literal, TypeVar
 
 from reward_distiller.config import ChatModel
 from reward_distiller.construct.annotate import agree, annotate, label_questions
+from reward_distiller.construct.attributes import add_attributes
 from reward_distiller.construct.balance import Balance
 from reward_distiller.construct.candidates import candidate_questions, collect_candidates, draw_two
+from reward_distiller.construct.critique import add_critiques
 from reward_distiller.construct.filter import filter_edits, filter_margins
 from reward_distiller.construct.reference import add_references
 from reward_distiller.construct.refine import refine
+from reward_distiller.construct.rewrite import Rewriting, rewrite
 from reward_distiller.construct.score import score_pairwise, score_self_calibrated
 from reward_distiller.errors import CallsFailed, ConfigError
 from reward_distiller.records import Pair, Prompt
-from reward_distiller.teacher.engine import Engine
+from reward_distiller.teacher.engine import Engine, Question
 from reward_distiller.teacher.prompts import Templates
 
 R = TypeVar("R")
@@ -34,10 +37,17 @@ class Refinement:
 
 @dataclass(frozen=True)
 class ConstructionPlan:
-    """What a method wants beyond annotated pairs."""
+    """What a method wants: rewritten pairs instead of annotated ones, and what is added to pairs."""
 
+    rewriting: Rewriting | None = None
     references: bool = False
     refinement: Refinement | None = None
+    critiques: bool = False
+    attributes: tuple[str, ...] = ()
+
+    @property
+    def draws_candidates(self) -> bool:
+        return self.rewriting is None
 
 
 class Construction:
@@ -54,32 +64,53 @@ class Construction:
         self, prompts: Sequence[Prompt], candidates: Sequence[ChatModel], plan: ConstructionPlan
     ) -> list[Pair]:
         assert self.teacher is not None
+        if plan.rewriting:
+            return self._rewritten(prompts, plan.rewriting)
         pool = self._note(*collect_candidates(prompts, candidates, self.engine))
         drawn = self._note(*draw_two(prompts, pool, self.seed))
         sampled = self._note(*annotate(drawn, self.teacher, self.templates, self.engine))
         return self._complete(sampled, plan)
 
     def labeled(self, labeled: Sequence[Pair], plan: ConstructionPlan) -> list[Pair]:
+        if plan.rewriting:
+            return self._rewritten(distinct_prompts(labeled), plan.rewriting)
         kept = self._note(*agree(labeled, self.teacher, self.templates, self.engine, self.seed))
         return self._complete(kept, plan)
 
+    def _rewritten(self, prompts: Sequence[Prompt], how: Rewriting) -> list[Pair]:
+        if self.teacher is None:
+            raise ConfigError("rewriting needs a `teacher`: recorded scores come without one to ask")
+        pairs, balances = rewrite(prompts, self.teacher, self.templates, self.engine, self.seed, how)
+        for balance in balances:
+            self._note(None, balance)
+        return pairs
+
     def _complete(self, pairs: list[Pair], plan: ConstructionPlan) -> list[Pair]:
-        """References, refinement, scores and filters; the result is ordered by prompt, sampled before refined."""
+        """What the plan adds to annotated pairs; the result is ordered by prompt, sampled before refined."""
         if self.teacher is None:
             if plan.refinement:
                 raise ConfigError("refinement needs a `teacher`; with recorded scores set rm_distiller.refine=false")
-            return pairs
+            return pairs  # critiques and attributes are read from the rows, or found missing when they are encoded
         if plan.references or plan.refinement:
             pairs = self._note(*add_references(pairs, self.teacher, self.engine))
-        if plan.refinement is None:
-            return pairs
+        if plan.refinement:
+            pairs = self._refined(pairs, plan.refinement)
+        if plan.critiques:
+            pairs = self._note(*add_critiques(pairs, self.teacher, self.templates, self.engine))
+        if plan.attributes:
+            pairs = self._note(*add_attributes(pairs, plan.attributes, self.teacher, self.templates, self.engine))
+        return pairs
+
+    def _refined(self, pairs: list[Pair], how: Refinement) -> list[Pair]:
+        """The pairs, each with its refined one behind it where that passed the filters."""
+        assert self.teacher is not None
         refined = self._note(*refine(pairs, self.teacher, self.templates, self.engine))
-        refined = self._note(*filter_edits(refined, plan.refinement.tau_e))
-        if plan.refinement.scoring == "self_calibrated":
+        refined = self._note(*filter_edits(refined, how.tau_e))
+        if how.scoring == "self_calibrated":
             scored = self._note(*score_self_calibrated(refined, self.teacher, self.templates, self.engine))
         else:
             scored = self._note(*score_pairwise(refined, self.teacher, self.templates, self.engine, self.seed))
-        strong = self._note(*filter_margins(scored, plan.refinement.tau_s))
+        strong = self._note(*filter_margins(scored, how.tau_s))
         of_pair: dict[str, Pair] = {str(p.provenance["refined_from"]): p for p in strong}
         return [q for p in pairs for q in (p, of_pair.get(p.id)) if q is not None]
 
@@ -116,25 +147,38 @@ def estimate(
     seed: int,
 ) -> list[StepEstimate]:
     """An upper bound of the calls of each step; without re-asking of unusable answers. Makes no call."""
-    rows = []
+    rows: list[StepEstimate] = []
+
+    def asked(step: str, model: ChatModel, calls: int, questions: Sequence[Question] | None = None) -> None:
+        known = None if questions is None else calls - (engine.missing(model, questions) if engine else calls)
+        rows.append(StepEstimate(step, model.model, calls, known))
+
+    subjects = list(prompts) or distinct_prompts(labeled)
+    if plan.rewriting and teacher:
+        asked("reference", teacher, len(subjects), candidate_questions(subjects))
+        asked("rewrite", teacher, len(subjects))
+        return rows
     for model in candidates:
-        left = engine.missing(model, candidate_questions(prompts)) if engine else len(prompts)
-        rows.append(StepEstimate("candidates", model.model, len(prompts), len(prompts) - left))
+        asked("candidates", model, len(prompts), candidate_questions(prompts))
     if teacher is None:
         return rows
-    if labeled:
-        left = engine.missing(teacher, label_questions(labeled, templates, seed)) if engine else len(labeled)
-        rows.append(StepEstimate("annotate", teacher.model, len(labeled), len(labeled) - left))
-    else:
-        rows.append(StepEstimate("annotate", teacher.model, len(prompts), None))
-    subjects = prompts or list({p.prompt.id: p.prompt for p in labeled if p.teacher_response is None}.values())
+    pairs = len(labeled) or len(prompts)
+    asked("annotate", teacher, pairs, label_questions(labeled, templates, seed) if labeled else None)
     if plan.references or plan.refinement:
-        left = engine.missing(teacher, candidate_questions(subjects)) if engine else len(subjects)
-        rows.append(StepEstimate("reference", teacher.model, len(subjects), len(subjects) - left))
+        without = list(prompts) or distinct_prompts([p for p in labeled if p.teacher_response is None])
+        asked("reference", teacher, len(without), candidate_questions(without))
     if plan.refinement:
-        count = len(labeled) or len(prompts)
-        rows += [StepEstimate(step, teacher.model, count, None) for step in ("refine", "score")]
+        asked("refine", teacher, pairs)
+        asked("score", teacher, pairs)
+    if plan.critiques:
+        asked("critique", teacher, 2 * pairs)
+    if plan.attributes:
+        asked("attributes", teacher, 2 * pairs)
     return rows
+
+
+def distinct_prompts(pairs: Sequence[Pair]) -> list[Prompt]:
+    return list({p.prompt.id: p.prompt for p in pairs}.values())
 
 
 def split_prompts(

@@ -11,21 +11,32 @@ from reward_distiller.records import Pair, Prompt
 from reward_distiller.teacher.engine import Answer, Engine
 
 
-def add_references(pairs: Sequence[Pair], teacher: ChatModel, engine: Engine) -> tuple[list[Pair], Balance]:
-    """Ask for a response to each prompt that has a pair without one. A pair stays when none comes."""
-    prompts: dict[str, Prompt] = {p.prompt.id: p.prompt for p in pairs if p.teacher_response is None}
-    outcomes = engine.ask(teacher, "reference", candidate_questions(list(prompts.values())))
+def ask_references(prompts: Sequence[Prompt], teacher: ChatModel, engine: Engine) -> tuple[dict[str, str], Balance]:
+    """The teacher's response to each prompt, by prompt id."""
+    distinct: dict[str, Prompt] = {}
     balance = Balance("reference", "prompts", len(prompts))
-    found = {}
-    for identity in prompts:
+    for prompt in prompts:
+        if prompt.id in distinct:
+            balance.lose("dropped", "duplicate prompt", prompt.id)
+        distinct[prompt.id] = prompt
+    outcomes = engine.ask(teacher, "reference", candidate_questions(list(distinct.values())))
+    found: dict[str, str] = {}
+    for identity in distinct:
         outcome = outcomes[identity]
         if isinstance(outcome, Answer):
             found[identity] = outcome.value
             balance.keep()
         else:
             balance.lose_to(outcome, identity, teacher.model)
+    return found, balance.check()
+
+
+def add_references(pairs: Sequence[Pair], teacher: ChatModel, engine: Engine) -> tuple[list[Pair], Balance]:
+    """Ask for a response to each prompt that has a pair without one. A pair stays when none comes."""
+    prompts = {p.prompt.id: p.prompt for p in pairs if p.teacher_response is None}
+    found, balance = ask_references(list(prompts.values()), teacher, engine)
     completed = [
         p if p.teacher_response is not None else p.model_copy(update={"teacher_response": found.get(p.prompt.id)})
         for p in pairs
     ]
-    return completed, balance.check()
+    return completed, balance

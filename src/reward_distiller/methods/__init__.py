@@ -1,10 +1,22 @@
 """The ways to distil a reward model, one file each, under one protocol. Methods do not know each other."""
 
 from reward_distiller.errors import ConfigError
-from reward_distiller.methods import bradley_terry, rm_distiller
+from reward_distiller.methods import (
+    bradley_terry,
+    cloud,
+    lsam,
+    margin_bradley_terry,
+    rm_distiller,
+    rmboost,
+    steerlm,
+    synrm,
+)
 from reward_distiller.methods.protocol import Method
 
-METHODS: dict[str, Method] = {m.name: m for m in (bradley_terry.METHOD, rm_distiller.METHOD)}
+METHODS: dict[str, Method] = {
+    module.METHOD.name: module.METHOD
+    for module in (bradley_terry, margin_bradley_terry, steerlm, lsam, synrm, cloud, rmboost, rm_distiller)
+}
 
 
 def method_named(name: str) -> Method:

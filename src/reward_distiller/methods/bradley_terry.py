@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from reward_distiller.config import Config
 from reward_distiller.construct.pipeline import ConstructionPlan
-from reward_distiller.methods.protocol import Method
+from reward_distiller.methods.protocol import Method, Stage
 from reward_distiller.model.objectives import Objective, bradley_terry
 
 
@@ -12,12 +12,12 @@ def plan(config: Config) -> ConstructionPlan:
     return ConstructionPlan()
 
 
-def objective(config: Config) -> Objective:
-    return Objective(pair_loss=bradley_terry)
+def stages(config: Config) -> tuple[Stage, ...]:
+    return (Stage(Objective(bradley_terry)),)
 
 
 def describe(config: Config) -> str:
     return "Bradley-Terry on the teacher's preferences"
 
 
-METHOD = Method("bradley_terry", plan, objective, needs_margin=False, describe=describe)
+METHOD = Method("bradley_terry", plan, stages, describe)

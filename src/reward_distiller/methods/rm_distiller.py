@@ -2,15 +2,28 @@
 
     L = (1 - α - β) · ((r_w - r_l) - (s_w - s_l))² + α · NLL(y_T) + β · KL(P_T || P_φ)      (equation 5)
 
-on D_final = D_sample ∪ D_refine. Each part can be switched off in the config for an ablation.
+on D_final = D_sample ∪ D_refine. Each part can be switched off in the config for an ablation, the margin by another
+loss.
 """
 
 from __future__ import annotations
 
 from reward_distiller.config import Config
 from reward_distiller.construct.pipeline import ConstructionPlan, Refinement
-from reward_distiller.methods.protocol import Method
-from reward_distiller.model.objectives import Objective, margin_regression
+from reward_distiller.methods.protocol import Method, Stage
+from reward_distiller.model.batches import Reading
+from reward_distiller.model.objectives import (
+    Objective,
+    PairLoss,
+    bradley_terry,
+    lsam,
+    margin_bradley_terry,
+    margin_regression,
+)
+
+LOSSES: dict[str, PairLoss] = {
+    loss.__name__: loss for loss in (margin_regression, margin_bradley_terry, lsam, bradley_terry)
+}
 
 
 def plan(config: Config) -> ConstructionPlan:
@@ -19,19 +32,18 @@ def plan(config: Config) -> ConstructionPlan:
     return ConstructionPlan(references=own.alpha > 0 or own.beta > 0, refinement=refinement)
 
 
-def objective(config: Config) -> Objective:
+def stages(config: Config) -> tuple[Stage, ...]:
     own = config.rm_distiller
-    return Objective(
-        pair_loss=margin_regression,
-        pair_weight=1 - own.alpha - own.beta,
-        nll_weight=own.alpha,
-        kl_weight=own.beta,
+    objective = Objective(
+        LOSSES[own.loss], pair_weight=1 - own.alpha - own.beta, nll_weight=own.alpha, kl_weight=own.beta
     )
+    scores = () if own.loss == "bradley_terry" else ("overall",)
+    return (Stage(objective, Reading(scores, "teacher_response" if objective.regularized else "nothing")),)
 
 
 def describe(config: Config) -> str:
     own = config.rm_distiller
-    parts = ["margin-aware regression on the teacher's scores"]
+    parts = [f"{own.loss.replace('_', ' ')} on the teacher's scores"]
     if own.refine:
         parts.append(f"contrastive refinement with {own.scoring.replace('_', '-')} scoring")
     if own.alpha or own.beta:
@@ -39,4 +51,4 @@ def describe(config: Config) -> str:
     return "RM-Distiller: " + ", ".join(parts)
 
 
-METHOD = Method("rm_distiller", plan, objective, needs_margin=True, describe=describe)
+METHOD = Method("rm_distiller", plan, stages, describe)

@@ -11,31 +11,48 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from reward_distiller.errors import TrainingError
 from reward_distiller.model.chat import ChatFormat, Encoded
+from reward_distiller.model.critiques import with_critique
 from reward_distiller.model.layout import distinct_tokens
 from reward_distiller.records import Pair
 
 
 @dataclass(frozen=True)
+class Reading:
+    """What a method's loss reads of a pair.
+
+    `scores` names the teacher's scores of each response: `overall` or attributes. `supervised` are the texts that the
+    LM head learns to write. With `request`, rewards are read behind critiques, which that user's turn asks for.
+    """
+
+    scores: tuple[str, ...] = ()
+    supervised: Literal["nothing", "teacher_response", "critiques"] = "nothing"
+    request: str | None = None
+
+
+@dataclass(frozen=True)
 class EncodedPair:
+    """Two sequences with the scores of each (one an attribute; zeros where none are read), and what is supervised."""
+
     id: str
     prompt_id: str
     chosen: Encoded
     rejected: Encoded
-    margin: float
-    teacher: Encoded | None
+    chosen_scores: tuple[float, ...]
+    rejected_scores: tuple[float, ...]
+    supervised: tuple[Encoded, ...] = ()
 
 
 @dataclass
 class Group:
-    """A prompt's part of a step: distinct sequences, and pairs as indices into them."""
+    """A prompt's part of a step: distinct sequences, and pairs with the places of their two."""
 
     sequences: list[Encoded] = field(default_factory=list)
-    pairs: list[tuple[int, int, float]] = field(default_factory=list)
-    pair_ids: list[str] = field(default_factory=list)
-    teachers: Counter[int] = field(default_factory=Counter)  # teacher response -> pairs of this step it stands for
+    pairs: list[tuple[int, int, EncodedPair]] = field(default_factory=list)
+    supervised: Counter[int] = field(default_factory=Counter)  # sequence -> pairs of this step it stands for
 
     def index(self, sequence: Encoded) -> int:
         """The place of a sequence; the supervised twin of an equal one replaces it."""
@@ -56,31 +73,49 @@ class Group:
 
 
 def encode_pairs(
-    pairs: Sequence[Pair], chat: ChatFormat, max_length: int, *, needs_margin: bool, wants_teacher: bool
+    pairs: Sequence[Pair], chat: ChatFormat, max_length: int, reading: Reading
 ) -> tuple[list[EncodedPair], Counter[str]]:
-    """Encode pairs; drop and count what is too long to be read whole. Raises TrainingError for a missing margin."""
+    """Encode pairs; drop and count what is too long to be read whole. Raises TrainingError for what a pair lacks."""
     encoded = []
     dropped: Counter[str] = Counter()
     for pair in pairs:
-        if needs_margin and pair.margin is None:
-            raise TrainingError(
-                f"pair {pair.id} has no scores, and the method needs a margin. Add chosen_score and rejected_score"
-            )
-        messages = pair.prompt.as_dicts()
-        chosen, rejected = (chat.encode(messages, r) for r in (pair.chosen, pair.rejected))
-        teacher = None
-        if wants_teacher and pair.teacher_response is not None:
-            teacher = chat.encode(messages, pair.teacher_response, supervised=True)
+        chosen, rejected = (_sequence(pair, side, chat, reading) for side in ("chosen", "rejected"))
+        supervised: tuple[Encoded, ...] = (chosen, rejected) if reading.supervised == "critiques" else ()
+        if reading.supervised == "teacher_response" and pair.teacher_response is not None:
+            supervised = (chat.encode(pair.prompt.as_dicts(), pair.teacher_response, supervised=True),)
         if max(len(chosen), len(rejected)) > max_length:
             dropped[f"longer than max_length={max_length}"] += 1
         elif chosen.ids == rejected.ids:
             dropped["equal token sequences"] += 1
         else:
-            if teacher is not None and len(teacher) > max_length:
+            if any(len(s) > max_length for s in supervised):
                 dropped["teacher response left out: too long"] += 1
-                teacher = None
-            encoded.append(EncodedPair(pair.id, pair.prompt.id, chosen, rejected, pair.margin or 0.0, teacher))
+                supervised = ()
+            s_w, s_l = (_scores(pair, side, reading.scores) for side in ("chosen", "rejected"))
+            encoded.append(EncodedPair(pair.id, pair.prompt.id, chosen, rejected, s_w, s_l, supervised))
     return encoded, dropped
+
+
+def _sequence(pair: Pair, side: str, chat: ChatFormat, reading: Reading) -> Encoded:
+    messages, response = pair.prompt.as_dicts(), getattr(pair, side)
+    if reading.request is None:
+        return chat.encode(messages, response)
+    critique = getattr(pair, f"{side}_critique")
+    if critique is None:
+        raise TrainingError(f"pair {pair.id} has no {side}_critique, and the method reads one. Add it to the rows")
+    supervised = reading.supervised == "critiques"
+    return chat.encode(with_critique(messages, response, reading.request), critique, supervised=supervised)
+
+
+def _scores(pair: Pair, side: str, names: Sequence[str]) -> tuple[float, ...]:
+    if not names:
+        return (0.0,)
+    known = {"overall": getattr(pair, f"{side}_score"), **(getattr(pair, f"{side}_attributes") or {})}
+    missing = [name for name in names if known.get(name) is None]
+    if missing:
+        columns = f"{side}_score" if missing == ["overall"] else f"{side}_attributes with {', '.join(missing)}"
+        raise TrainingError(f"pair {pair.id} lacks scores that the method reads. Add {columns} to the rows")
+    return tuple(float(known[name]) for name in names)
 
 
 def plan_steps(
@@ -108,10 +143,9 @@ def _groups(line: Iterable[tuple[str, EncodedPair]]) -> list[Group]:
     groups: dict[str, Group] = {}
     for unit, pair in line:
         group = groups.setdefault(unit, Group())
-        group.pairs.append((group.index(pair.chosen), group.index(pair.rejected), pair.margin))
-        group.pair_ids.append(pair.id)
-        if pair.teacher is not None:
-            group.teachers[group.index(pair.teacher)] += 1
+        group.pairs.append((group.index(pair.chosen), group.index(pair.rejected), pair))
+        for sequence in pair.supervised:
+            group.supervised[group.index(sequence)] += 1
     return list(groups.values())
 
 
@@ -129,8 +163,8 @@ def share(groups: Sequence[Group], processes: int) -> list[list[Group]]:
 def micro_batches(groups: Sequence[Group], budget: int, layout: str = "trees") -> list[list[Group]]:
     """Groups of like length together, each batch within `budget` slots (one group at least).
 
-    Slots are distinct tokens in trees, and a rectangle's area in padded rows. There, a teacher response that no pair
-    reads stands for itself, so that it is padded among its like.
+    Slots are distinct tokens in trees, and a rectangle's area in padded rows. There, a supervised sequence that no
+    pair reads stands for itself, so that it is padded among its like.
     """
     batches: list[list[Group]] = []
     rows = width = used = 0
@@ -149,13 +183,13 @@ def micro_batches(groups: Sequence[Group], budget: int, layout: str = "trees") -
 
 
 def _parted(group: Group) -> list[Group]:
-    """The pairs of a group, and each teacher response that is in none of them."""
+    """The pairs of a group, and each supervised sequence that is in none of them."""
     paired = {at for w, l, _ in group.pairs for at in (w, l)}
-    alone = [at for at in group.teachers if at not in paired]
+    alone = [at for at in group.supervised if at not in paired]
     if not alone or not paired:
         return [group]
-    pairs = Group([], [], list(group.pair_ids))
+    pairs = Group()
     place = {at: pairs.index(group.sequences[at]) for at in sorted(paired)}
-    pairs.pairs = [(place[w], place[l], margin) for w, l, margin in group.pairs]
-    pairs.teachers = Counter({place[at]: n for at, n in group.teachers.items() if at in paired})
-    return [pairs, *(Group([group.sequences[at]], [], [], Counter({0: group.teachers[at]})) for at in alone)]
+    pairs.pairs = [(place[w], place[l], pair) for w, l, pair in group.pairs]
+    pairs.supervised = Counter({place[at]: n for at, n in group.supervised.items() if at in paired})
+    return [pairs, *(Group([group.sequences[at]], [], Counter({0: group.supervised[at]})) for at in alone)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +38,15 @@ WEIGHTS, OPTIMIZER, PROGRESS = "weights.safetensors", "optimizer.safetensors", "
 
 @dataclass(frozen=True)
 class Progress:
-    """Steps done, and the evaluated step with the lowest validation loss (0 if there is none)."""
+    """Steps done and the seconds they took, and the evaluated step with the lowest validation loss (0: none)."""
 
     step: int = 0
     best_step: int = 0
     best_loss: float = 0.0
+    seconds: float = 0.0
 
-    def at(self, step: int) -> Progress:
-        return replace(self, step=step)
+    def at(self, step: int, seconds: float) -> Progress:
+        return replace(self, step=step, seconds=seconds)
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Checkpoints:
                 if facts["run_key"] != self.run_key:
                     say(f"train: {folder} is of other inputs and is not resumed")
                     continue
-                progress = Progress(facts["step"], facts["best_step"], facts["best_loss"])
+                progress = Progress(**{field.name: facts[field.name] for field in fields(Progress)})
                 state = {"state": _nested(load_file(folder / OPTIMIZER)), "param_groups": facts["param_groups"]}
                 _put_weights(network, load_file(folder / WEIGHTS))
                 set_optimizer_state_dict(network, optimizer, state, options=OPTIONS)

@@ -16,6 +16,7 @@ import transformers
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
+from transformers.utils import cached_file
 
 from reward_distiller.config import Scratch
 from reward_distiller.errors import ModelError
@@ -24,6 +25,7 @@ from reward_distiller.model.network import RewardNetwork, disable_dropout
 from reward_distiller.model.teacher_distributions import lm_head_of
 
 LM_HEAD = "lm_head.safetensors"  # beside an exported checkpoint
+MAY_BE_MISSING = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
 UNREADABLE = (OSError, ValueError, KeyError, SafetensorError)  # what a checkpoint that is none raises
 
 
@@ -74,10 +76,13 @@ def is_classifier(config: Any) -> bool:
     return any(name.endswith("SequenceClassification") for name in config.architectures or [])
 
 
-def load_network(path: str, chat: ChatFormat, seed: int, *, generates: bool = False, **options: Any) -> RewardNetwork:
+def load_network(
+    path: str, chat: ChatFormat, seed: int, *, attributes: int = 1, generates: bool = False, **options: Any
+) -> RewardNetwork:
     """The network of a base LM, with a fresh reward head, or of an existing reward model, with its own.
 
-    `generates` says that its LM head will be trained: one that does not make the LM's own logits is refused.
+    `attributes` is the number of the head's outputs while it trains. `generates` says that its LM head will be trained:
+    one that does not make the LM's own logits is refused.
     """
     plain = {k: v for k, v in options.items() if k in ("revision", "trust_remote_code")}
     try:
@@ -85,11 +90,13 @@ def load_network(path: str, chat: ChatFormat, seed: int, *, generates: bool = Fa
     except UNREADABLE as error:
         raise ModelError(f"no model can be loaded from {path} ({first_line(error)})") from error
     if is_classifier(config):
+        if attributes > 1:
+            raise ModelError(f"{path} is a reward model with one output; {attributes} attributes need a base LM")
         return continue_network(load_classifier(path, **options), chat)
     lm = load_causal_lm(path, **options)
     if generates:
         lm_head_of(lm)
-    return build_network(lm, chat, seed)
+    return build_network(lm, chat, seed, attributes)
 
 
 def scratch_lm(scratch: Scratch, vocabulary: int, seed: int) -> Any:
@@ -111,7 +118,7 @@ def scratch_lm(scratch: Scratch, vocabulary: int, seed: int) -> Any:
     )
 
 
-def build_network(lm: Any, chat: ChatFormat, seed: int) -> RewardNetwork:
+def build_network(lm: Any, chat: ChatFormat, seed: int, attributes: int = 1) -> RewardNetwork:
     """Put a fresh reward head on a causal LM; embeddings grow where the padding token is new.
 
     Raises ModelError for architectures without a sequence classifier of the shape described above.
@@ -129,10 +136,11 @@ def build_network(lm: Any, chat: ChatFormat, seed: int) -> RewardNetwork:
         raise ModelError(f"{chat.where}: {name} has no sequence classifier in transformers") from error
     head = _checked_head(classifier, chat.where)
     setattr(classifier, classifier.base_model_prefix, lm.base_model)
-    classifier.score = nn.Linear(head.in_features, 1, bias=False, dtype=torch.float32, device=lm.device)
+    classifier.score = nn.Linear(head.in_features, attributes, bias=False, dtype=torch.float32, device=lm.device)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():  # std 1/sqrt(hidden + 1): first rewards of order one (Stiennon et al., 2020)
-        weight = torch.empty(1, head.in_features).normal_(0.0, 1 / math.sqrt(head.in_features + 1), generator=generator)
+        weight = torch.empty(attributes, head.in_features)
+        weight.normal_(0.0, 1 / math.sqrt(head.in_features + 1), generator=generator)
         classifier.score.weight.copy_(weight)
     network = RewardNetwork(classifier, lm.get_output_embeddings())
     disable_dropout(network)
@@ -140,15 +148,12 @@ def build_network(lm: Any, chat: ChatFormat, seed: int) -> RewardNetwork:
 
 
 def continue_network(classifier: Any, chat: ChatFormat) -> RewardNetwork:
-    """Train an existing reward model further: its head is kept, and its LM head where the checkpoint has one.
-
-    The LM head is the input embedding where the two are tied, or lm_head.safetensors as our export writes it.
-    """
+    """Train an existing reward model further: its head is kept, and its LM head where the checkpoint has one."""
     pad = _make_room(classifier, chat)
     classifier.config.pad_token_id = classifier.config.get_text_config().pad_token_id = pad
     _checked_head(classifier, chat.where)
     classifier.score.float()
-    network = RewardNetwork(classifier, _kept_lm_head(classifier, chat.where))
+    network = RewardNetwork(classifier, kept_lm_head(classifier, chat.where))
     disable_dropout(network)
     return network
 
@@ -171,9 +176,16 @@ def _checked_head(classifier: Any, where: str) -> Any:
     return head
 
 
-def _kept_lm_head(classifier: Any, where: str) -> nn.Module | None:
+def kept_lm_head(classifier: Any, where: str, revision: str | None = None) -> nn.Module | None:
+    """The LM head beside a reward model in folder or Hub repository `where`, in fp32; None where there is none.
+
+    It is the input embedding itself where the two are tied, or lm_head.safetensors as our export writes it.
+    """
     embedding = classifier.base_model.get_input_embeddings()
     file = Path(where) / LM_HEAD
+    if not Path(where).is_dir():
+        found = cached_file(where, LM_HEAD, revision=revision, **MAY_BE_MISSING)
+        file = Path(found) if found else file
     if not file.is_file() and not classifier.config.get_text_config().tie_word_embeddings:
         return None
     vocabulary, hidden = embedding.weight.shape

@@ -6,6 +6,7 @@ tokens that are supervised. What is exported is the `classifier` in it. Knows no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -33,9 +34,9 @@ class Supervision:
 
 
 class Output(NamedTuple):
-    """Rewards (N,), and the regularization of what was supervised: its weighted sum and, for the log, its parts."""
+    """The reward head's outputs (N, A), and the regularization: its weighted sum and, for the log, its parts."""
 
-    reward_N: Tensor
+    reward_NA: Tensor
     regularization: Tensor
     nll: Tensor
     kl: Tensor
@@ -62,10 +63,10 @@ class RewardNetwork(nn.Module):
         device = layout.ids_RL.device
         with torch.autocast(device.type, torch.bfloat16, enabled=self.matmul_dtype == torch.bfloat16):
             hidden_SD = hidden_states(self.classifier.base_model, layout)
-        reward_N = self.rewards(hidden_SD[layout.ends().to(device)])
-        zero = reward_N.new_zeros(())
+        reward_NA = self.rewards(hidden_SD[layout.ends().to(device)])
+        zero = reward_NA.new_zeros(())
         if supervision is None:
-            return Output(reward_N, zero, zero, zero)
+            return Output(reward_NA, zero, zero, zero)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.matmul_dtype == torch.bfloat16):
             result = regularize(
                 hidden_SD[supervision.predict_T],
@@ -77,13 +78,13 @@ class RewardNetwork(nn.Module):
                 kl_weight=supervision.kl_weight,
                 weight_grad=self._lm_gradient(),
             )
-        return Output(reward_N, result.loss, result.nll, result.kl)
+        return Output(reward_NA, result.loss, result.nll, result.kl)
 
     def rewards(self, hidden_ND: Tensor) -> Tensor:
-        """Rewards (N,) of last hidden states, always in fp32 or better."""
+        """The reward head's outputs (N, A) for last hidden states, always in fp32 or better."""
         weight = self.classifier.score.weight
         with torch.autocast(hidden_ND.device.type, enabled=False):
-            return hidden_ND.to(weight.dtype) @ weight.squeeze(0)
+            return hidden_ND.to(weight.dtype) @ weight.T
 
     def _lm_gradient(self) -> Tensor | None:
         weight: Any = self.lm_head.weight if self.lm_head is not None else None
@@ -92,6 +93,15 @@ class RewardNetwork(nn.Module):
         if weight.grad is None:
             weight.grad = torch.zeros_like(weight)
         return weight.grad
+
+
+def fold_attributes(network: RewardNetwork, weights: Sequence[float]) -> None:
+    """Make the head's outputs one: their weighted sum is linear again, so a plain classifier gives it exactly."""
+    old: nn.Linear = network.classifier.score
+    folded = nn.Linear(old.in_features, 1, bias=False, dtype=old.weight.dtype, device=old.weight.device)
+    with torch.no_grad():
+        folded.weight.copy_(old.weight.new_tensor([list(weights)]) @ old.weight)
+    network.classifier.score = folded
 
 
 def disable_dropout(network: RewardNetwork) -> None:

@@ -2,7 +2,8 @@
 
 The reward is read at the last token of the rendered chat: the end is known, never searched for, so the
 checkpoint's padding token cannot move it. Responses to one prompt share its tokens (a forest of prefix trees)
-wherever the model's layers allow it. Knows no training.
+wherever the model's layers allow it. A model that was trained to read a critique behind the response
+(`critiques.py`) is given one, or asks its critic for it. Knows no training.
 """
 
 from __future__ import annotations
@@ -16,14 +17,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from reward_distiller.console import say
-from reward_distiller.errors import RewardDistillerError
+from reward_distiller.console import say, track
+from reward_distiller.errors import ModelError, NeedsCritique, RewardDistillerError
 from reward_distiller.model.chat import ChatFormat, Encoded, load_chat
+from reward_distiller.model.critiques import Critic, CritiqueNeed, SelfCritic, self_critic, with_critique
 from reward_distiller.model.layout import cut_forests, cut_rows, lay_out
-from reward_distiller.model.loading import device_of, load_classifier
+from reward_distiller.model.loading import device_of, kept_lm_head, load_classifier
 from reward_distiller.model.tree_attention import enable_trees, hidden_states
 
 Prompt = str | Sequence[dict[str, str]]
+Given = Sequence[Sequence[str] | None] | None  # critiques of each row's responses; None: the critic's
 SLOTS = 16384  # distinct tokens, or padded ones, in one forward pass
 
 
@@ -34,7 +37,10 @@ class TooLong(RewardDistillerError):
 
 
 class RewardModel:
-    """A reward model for use. `score` gives raw rewards; `mean` and `std` are of its training rewards, if known."""
+    """A reward model for use. `score` gives raw rewards; `mean` and `std` are of its training rewards, if known.
+
+    `need` says whose critique it reads beside a response; None for most models.
+    """
 
     def __init__(
         self,
@@ -43,14 +49,22 @@ class RewardModel:
         max_length: int | None = None,
         layout: str = "trees",
         devices: Sequence[torch.device] = (),
+        critic: Critic | None = None,
     ):
-        """Each of `devices` gets a copy of the classifier and shares its work."""
+        """Each of `devices` gets a copy of the classifier and shares its work.
+
+        `critic` writes a teacher's critiques where none are given. Raises ModelError for a model that reads none.
+        """
         self.chat = chat
         limit = getattr(classifier.config.get_text_config(), "max_position_embeddings", None)
         self.max_length = max_length or limit or 2**31
         extra = getattr(classifier.config, "reward_distiller", None) or {}
         self.mean: float | None = extra.get("reward_mean")
         self.std: float | None = extra.get("reward_std")
+        self.need = CritiqueNeed.of(extra.get("needs_at_inference"))
+        self.critic = critic
+        if critic is not None and (self.need is None or self.need.source != "teacher"):
+            raise ModelError(f"{chat.where} reads no teacher's critiques. Leave the critic (score --teacher) out")
         self.layout = layout if isinstance(getattr(classifier, "score", None), nn.Linear) else "padded"
         if self.layout == "trees" and (reason := enable_trees(classifier.base_model)):
             say(f"score: {reason}; padded rows are used instead, slower and as exact")
@@ -69,12 +83,15 @@ class RewardModel:
         chat_template: str | None = None,
         max_length: int | None = None,
         layout: str = "trees",
+        critic: Critic | None = None,
     ) -> RewardModel:
         """Load a folder or Hub id. `chat_template` is a file, for checkpoints that carry none.
 
         All GPUs of the machine share the work unless `device` names one; `layout="padded"` scores without trees.
+        `critic` is for a model that reads a teacher's critiques. One that reads its own writes them, on the first
+        device, with the LM head beside its checkpoint.
 
-        Raises ModelError where the checkpoint is no single-label classifier.
+        Raises ModelError where the checkpoint is no single-label classifier, or lacks the LM head to write with.
         """
         path = str(path)
         options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
@@ -82,31 +99,97 @@ class RewardModel:
         chat = load_chat(path, template=chat_template, **options)
         every = torch.cuda.device_count() if device in (None, "cuda") else 0
         devices = [torch.device("cuda", i) for i in range(every)] or [device_of(device)]
-        return cls(classifier.to(devices[0]), chat, max_length, layout, devices[1:])
+        model = cls(classifier.to(devices[0]), chat, max_length, layout, devices[1:], critic)
+        if model.need is not None and model.need.source == "self":
+            head = kept_lm_head(classifier, path, revision)
+            head = None if head is None else head.to(dtype)
+            model.critic = self_critic(classifier, head, chat, model.need, trust_remote_code=trust_remote_code)
+        return model
 
-    def score(self, prompt: Prompt, responses: Sequence[str]) -> list[float]:
+    def score(self, prompt: Prompt, responses: Sequence[str], critiques: Sequence[str] | None = None) -> list[float]:
         """The rewards of responses to one prompt (text, or messages that end with the user's turn)."""
-        return self.score_rows([(prompt, responses)])[0]
+        return self.score_rows([(prompt, responses)], critiques=None if critiques is None else [critiques])[0]
 
     def score_rows(
-        self, rows: Sequence[tuple[Prompt, Sequence[str]]], advance: Callable[[], None] = lambda: None
+        self,
+        rows: Sequence[tuple[Prompt, Sequence[str]]],
+        advance: Callable[[], None] = lambda: None,
+        critiques: Given = None,
     ) -> list[list[float]]:
-        """Rewards of every row's responses, in the rows' order. Raises TooLong before any is computed."""
-        sequences, places = [], []
+        """Rewards of every row's responses, in the rows' order. Raises TooLong before any is computed.
+
+        A model that reads critiques gets those given and asks its critic for the rest, as `critiques` says.
+        """
+        beside = self.critiques(rows, critiques)
+        sequences = [
+            sequence
+            for number, (prompt, responses) in enumerate(rows)
+            for sequence in self._encode_row(number, prompt, responses, beside[number] if beside else None)
+        ]
+        values = iter(self.score_encoded(sequences, advance))
+        return [[next(values) for _ in responses] for _, responses in rows]
+
+    def critiques(self, rows: Sequence[tuple[Prompt, Sequence[str]]], given: Given = None) -> list[list[str]] | None:
+        """What the model reads beside the rows' responses: what is given, else its critic's; None if it reads nothing.
+
+        Raises ModelError where what is given does not fit, NeedsCritique where something is missing and nobody writes
+        it, and TooLong for what could not be scored: all of them before anything is asked or computed.
+        """
+        if self.need is None:
+            if given is not None:
+                raise ModelError(f"{self.chat.where} reads no critiques beside the response. Leave them out")
+            return None
+        given = [None] * len(rows) if given is None else given
+        if len(given) != len(rows):
+            raise ModelError(f"critiques for {len(given)} rows of {len(rows)}. Give one list a row, or None for it")
+        for number, ((_, responses), texts) in enumerate(zip(rows, given, strict=True)):
+            if texts is not None:
+                _check_count(f"row {number + 1}", texts, responses)
+        missing = [number for number, texts in enumerate(given) if texts is None]
+        if not any(rows[number][1] for number in missing):
+            return [list(texts or ()) for texts in given]
+        if self.critic is None:
+            first = next(number for number in missing if rows[number][1])
+            whose = "a teacher's critique" if self.need.source == "teacher" else "its own critique"
+            raise NeedsCritique(
+                f"{self.chat.where} was trained to read {whose} behind each response, and row {first + 1} has none. "
+                "Give `critiques` with the rows, or a critic that writes them (score --teacher CONFIG)"
+            )
         for number, (prompt, responses) in enumerate(rows):
-            for response in responses:
-                encoded = self.chat.encode(as_messages(prompt), response)
-                if len(encoded) > self.max_length:
-                    raise TooLong(
-                        f"row {number + 1}: a response makes {len(encoded)} tokens, over max_length={self.max_length}. "
-                        "Remove it, or raise max_length if the model can read that far"
-                    )
-                sequences.append(encoded)
-                places.append(number)
-        rewards: list[list[float]] = [[] for _ in rows]
-        for place, value in zip(places, self.score_encoded(sequences, advance), strict=True):
-            rewards[place].append(value)
-        return rewards
+            self._encode_row(number, prompt, responses, given[number])
+        asked = [(as_messages(rows[number][0]), rows[number][1]) for number in missing]
+        if isinstance(self.critic, SelfCritic):  # a teacher's calls show their own progress
+            with track("critiques", sum(len(responses) for _, responses in asked)) as advance:
+                written = self.critic(asked, advance)
+        else:
+            written = self.critic(asked)
+        found = dict(zip(missing, written, strict=True))
+        for number, texts in found.items():
+            _check_count(f"the critic, row {number + 1}", texts, rows[number][1])
+        return [list(found.get(number) or texts or ()) for number, texts in enumerate(given)]
+
+    def _encode_row(
+        self, number: int, prompt: Prompt, responses: Sequence[str], critiques: Sequence[str] | None
+    ) -> list[Encoded]:
+        """What is read of a row. Critiques that are still to come count with the room that they may take."""
+        encoded, messages = [], as_messages(prompt)
+        for at, response in enumerate(responses):
+            sequence, room = self._encode(messages, response, None if critiques is None else critiques[at])
+            if len(sequence) + room > self.max_length:
+                what = "a response" if self.need is None else "a response with its critique"
+                raise TooLong(
+                    f"row {number + 1}: {what} makes {len(sequence) + room} tokens, over max_length={self.max_length}. "
+                    "Remove it, or raise max_length if the model can read that far"
+                )
+            encoded.append(sequence)
+        return encoded
+
+    def _encode(self, messages: list[dict[str, str]], response: str, critique: str | None) -> tuple[Encoded, int]:
+        """A sequence as it is read, and the tokens to keep free for a critique that the model will write itself."""
+        if self.need is None:
+            return self.chat.encode(messages, response), 0
+        room = self.need.max_tokens if critique is None and self.need.source == "self" else 0
+        return self.chat.encode(with_critique(messages, response, self.need.request), critique or ""), room
 
     def score_encoded(self, sequences: Sequence[Encoded], advance: Callable[[], None] = lambda: None) -> list[float]:
         """One reward a sequence, in order. `advance` is called once for each."""
@@ -140,9 +223,18 @@ class RewardModel:
                     advance()
         return values
 
-    def fits(self, prompt: Prompt, responses: Sequence[str]) -> bool:
-        """Whether every response is within max_length."""
-        return all(len(self.chat.encode(as_messages(prompt), r)) <= self.max_length for r in responses)
+    def fits(self, prompt: Prompt, responses: Sequence[str], critiques: Sequence[str] | None = None) -> bool:
+        """Whether every response is within max_length, with its critique where one is given.
+
+        For a critique that the model is still to write there must be room; a teacher's is taken as empty.
+        """
+        if critiques is not None:
+            self.critiques([(prompt, responses)], [critiques])
+        try:
+            self._encode_row(0, prompt, responses, critiques)
+        except TooLong:
+            return False
+        return True
 
     @torch.inference_mode()
     def _forward(self, classifier: Any, sequences: list[tuple[int, ...]]) -> list[float]:
@@ -155,6 +247,11 @@ class RewardModel:
         else:  # an encoder, or a head of its own: the model knows where it reads
             reward_N = classifier(input_ids=layout.ids_RL, attention_mask=layout.mask_RL).logits.squeeze(-1)
         return reward_N.float().tolist()
+
+
+def _check_count(where: str, critiques: Sequence[str], responses: Sequence[str]) -> None:
+    if isinstance(critiques, str) or len(critiques) != len(responses):
+        raise ModelError(f"{where}: {len(critiques)} critiques of {len(responses)} responses. Give one for each")
 
 
 def as_messages(prompt: Prompt) -> list[dict[str, str]]:

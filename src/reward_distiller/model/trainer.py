@@ -11,9 +11,10 @@ restart from a checkpoint. Devices and processes are `accelerate`'s. Knows no fi
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -49,7 +50,7 @@ class _Step:
 
     @classmethod
     def of(cls, groups: Sequence[Group]) -> _Step:
-        return cls(sum(len(g.pairs) for g in groups), sum(g.teachers.total() for g in groups))
+        return cls(sum(len(g.pairs) for g in groups), sum(g.supervised.total() for g in groups))
 
 
 class Trainer:
@@ -61,6 +62,7 @@ class Trainer:
         objective: Objective,
         settings: Training,
         teacher: TokenTeacher | None = None,
+        name: str = "train",
     ):
         if objective.kl_weight > 0 and teacher is None:
             raise TrainingError("the KL term needs the teacher's distribution: a reference LM or a store of them")
@@ -74,12 +76,14 @@ class Trainer:
         self.device = torch.device(settings.device) if settings.device and self.alone else self.accelerator.device
         if self.accelerator.distributed_type != DistributedType.FSDP:  # which shards it before it moves it
             network.to(self.device)
+        self.name = name  # of what a person sees
         self.network, self.objective, self.settings = network, objective, settings
+        self.center = 0.0 if objective.absolute or not objective.pair_weight else settings.center
         self.teacher = teacher if objective.kl_weight > 0 else None
         self.layout = settings.layout
         reason = enable_trees(network.classifier.base_model) if self.layout == "trees" else None
         if reason is not None:
-            say(f"train: {reason}; padded rows are used instead, slower and as exact")
+            say(f"{self.name}: {reason}; padded rows are used instead, slower and as exact")
             self.layout = "padded"
         network.matmul_dtype = torch.bfloat16 if settings.precision == "bf16" else torch.float32
         network.adds_lm_gradient_in_place = self.alone
@@ -89,6 +93,7 @@ class Trainer:
             network.classifier.activation_checkpointing_enable({"use_reentrant": False})
         self.model: Any = network  # as `accelerate` wraps it
         self.steps = 0  # of the training, done now or before a restart
+        self.seconds = 0.0  # that they took
 
     # -- the loop -----------------------------------------------------------------------------------
 
@@ -114,14 +119,17 @@ class Trainer:
             progress = checkpoints.restore(self.network, optimizer) if checkpoints else Progress()
             if log:
                 log.keep(progress.step)
-            with track("train", len(steps) - progress.step) as advance:
+            self.seconds = progress.seconds
+            start = time.perf_counter() - progress.seconds
+            with track(self.name, len(steps) - progress.step) as advance:
                 for number in range(progress.step, len(steps)):
                     row = self._step(optimizer, steps[number], number, len(steps), checkpoints)
                     if validation and self._due(number + 1, len(steps), self.settings.evaluate_every):
                         figures = self.evaluate(validation)
                         row |= {f"validation_{name}": figures[name] for name in ("pair_loss", "accuracy")}
                         progress = self._keep_best(progress, number + 1, figures["pair_loss"], checkpoints)
-                    progress = progress.at(number + 1)
+                    self.seconds = time.perf_counter() - start
+                    progress = progress.at(number + 1, self.seconds)
                     if log:
                         log.write(row)
                     if checkpoints and self._due(number + 1, len(steps), self.settings.checkpoint_every):
@@ -129,7 +137,7 @@ class Trainer:
                     advance()
                     yield row
             if progress.best_step and checkpoints:
-                say(f"train: the weights of step {progress.best_step} are kept, the best on the validation prompts")
+                say(f"{self.name}: the weights of step {progress.best_step} are kept, the best on validation")
                 self.accelerator.wait_for_everyone()  # the main process has written them
                 checkpoints.load_best(self.network)
                 self.accelerator.wait_for_everyone()  # all have read them
@@ -163,7 +171,7 @@ class Trainer:
         parameters = [p for g in optimizer.param_groups for p in g["params"]]
         norm = float(self.accelerator.clip_grad_norm_(parameters, self.settings.max_grad_norm))
         if not (math.isfinite(figures["loss"]) and math.isfinite(norm)):
-            ids = ", ".join(i for g in groups for i in g.pair_ids)
+            ids = ", ".join(p.id for g in groups for _, _, p in g.pairs)
             raise TrainingError(
                 f"step {number + 1}: loss {figures['loss']}, gradient norm {norm}. "
                 f"{checkpoints.last_good() if checkpoints else 'There is no checkpoint'}. Lower "
@@ -181,7 +189,7 @@ class Trainer:
             return progress
         if checkpoints:
             checkpoints.save_best(self.network)
-        return Progress(progress.step, step, loss)
+        return replace(progress, best_step=step, best_loss=loss)
 
     def gathered(self) -> dict[str, Any] | None:
         """All weights where no process holds the whole network (FSDP), complete in the main process; None elsewhere."""
@@ -231,24 +239,33 @@ class Trainer:
         """One micro-batch's share of every mean over the step."""
         sequences = [s for g in groups for s in g.sequences]
         layout = lay_out([s.ids for s in sequences], self.layout).to(self.device)
-        chosen, rejected, margins, supervised, first = [], [], [], [], 0
+        places: list[tuple[int, int]] = []
+        pairs: list[EncodedPair] = []
+        supervised, first = [], 0
         for group in groups:
-            for w, l, margin in group.pairs:
-                chosen.append(first + w)
-                rejected.append(first + l)
-                margins.append(margin)
-            supervised += [(first + at, weight / step.weights) for at, weight in group.teachers.items()]
+            places += [(first + w, first + l) for w, l, _ in group.pairs]
+            pairs += [pair for _, _, pair in group.pairs]
+            supervised += [(first + at, weight / step.weights) for at, weight in group.supervised.items()]
             first += len(group.sequences)
         output = self.model(layout, self._supervision(sequences, supervised, layout))
-        reward_N = output.reward_N
-        chosen_B, rejected_B = reward_N[chosen], reward_N[rejected]
-        margin_B = torch.tensor(margins, dtype=reward_N.dtype, device=reward_N.device)
-        difference_B = (chosen_B - rejected_B).detach()
-        pair_loss = self.objective.pair_loss(chosen_B, rejected_B, margin_B).sum() / step.pairs
-        center = centering(chosen_B, rejected_B).sum() / step.pairs
-        loss = self.objective.pair_weight * pair_loss + self.settings.center * center + output.regularization
+        reward_NA = output.reward_NA
+        reward_N = reward_NA @ reward_NA.new_tensor(self.objective.attributes)
+        w_B, l_B = torch.tensor(places, dtype=torch.long, device=reward_N.device).reshape(-1, 2).unbind(1)
+        r_w, r_l = reward_N[w_B], reward_N[l_B]
+        s_w, s_l = (
+            reward_NA.new_tensor(scores).reshape(len(pairs), len(self.objective.attributes))
+            for scores in ([p.chosen_scores for p in pairs], [p.rejected_scores for p in pairs])
+        )
+        if self.objective.absolute:
+            losses = self.objective.pair_loss(reward_NA[w_B], reward_NA[l_B], s_w, s_l)
+        else:
+            losses = self.objective.pair_loss(r_w, r_l, s_w[:, 0], s_l[:, 0])
+        pair_loss = losses.sum() / step.pairs
+        center = centering(r_w, r_l).sum() / step.pairs
+        loss = self.objective.pair_weight * pair_loss + self.center * center + output.regularization
+        difference_B = (r_w - r_l).detach()
         return {
-            "loss": loss + 0.0 * reward_N.sum(),  # every parameter takes part in every micro-batch of every process
+            "loss": loss + 0.0 * reward_NA.sum(),  # every parameter takes part in every micro-batch of every process
             "pair_loss": pair_loss,
             "nll": output.nll,
             "kl": output.kl,

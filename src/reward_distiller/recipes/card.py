@@ -8,6 +8,7 @@ import yaml
 
 from reward_distiller.config import Config
 from reward_distiller.construct.balance import Balance
+from reward_distiller.model.critiques import CritiqueNeed
 
 
 def model_card(config: Config, method: str, results: dict[str, Any], balances: list[Balance]) -> str:
@@ -32,6 +33,7 @@ def model_card(config: Config, method: str, results: dict[str, Any], balances: l
         "",
         "Distilled with Reward Distiller. Load it with `AutoModelForSequenceClassification`; the reward is its one",
         "logit, read at the last token of the conversation as the tokenizer's chat template renders it.",
+        *_needs(CritiqueNeed.of(facts["needs_at_inference"])),
         "",
         f"- **Method:** {method}",
         f"- **Student:** {base}",
@@ -48,6 +50,21 @@ def model_card(config: Config, method: str, results: dict[str, Any], balances: l
         evaluation_section(results),
     ]
     return "\n".join(lines)
+
+
+def _needs(need: CritiqueNeed | None) -> list[str]:
+    """What a user must do beyond giving prompt and response."""
+    if need is None:
+        return []
+    writer = {
+        "teacher": "The critique must be written by the teacher, or by a model like it.",
+        "self": "The model writes it itself: `RewardModel` does that, with the LM head saved beside the classifier.",
+    }[need.source]
+    return [
+        "",
+        "**It reads a critique.** Behind the response stand a user's turn and a critique as the assistant's last turn:",
+        f"`{need.request}` Without one its rewards mean nothing. {writer}",
+    ]
 
 
 def evaluation_section(results: dict[str, Any]) -> str:

@@ -20,7 +20,8 @@ class Parts(Protocol):
     def chat_model(self, model: ChatModel) -> ChatModel:
         """The model with all that decides its answers made part of what is asked."""
 
-    def rows(self, data: TestbedData) -> Rows: ...
+    def rows(self, data: TestbedData, labeled: bool = False) -> Rows:
+        """`count` rows: with `prompt`, or labeled pairs with `chosen` and `rejected` and who wrote them as well."""
 
     def student(self) -> Path: ...
 

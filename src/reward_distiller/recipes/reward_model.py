@@ -7,30 +7,33 @@ Running again goes on from the ledger; a model whose inputs have not changed is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from reward_distiller.config import ChatModel, Config, apply_override, parse_config
+from reward_distiller.config import Config, apply_override, parse_config
 from reward_distiller.console import say, track
 from reward_distiller.construct.balance import Balance
 from reward_distiller.construct.load import load_pairs, load_prompts, rows_of
 from reward_distiller.construct.pairs import write_pairs
 from reward_distiller.construct.pipeline import Construction, StepEstimate, estimate, split_prompts
 from reward_distiller.errors import ConfigError, TrainingError
-from reward_distiller.evaluate.pair_accuracy import RowScorer, accuracy, by_rewards, longer, source_model
+from reward_distiller.evaluate.pair_accuracy import accuracy, by_rewards, longer, source_model
 from reward_distiller.evaluate.style_matrix import style_accuracy
 from reward_distiller.files import locked, remove_partial, write_json, write_rows, write_text
 from reward_distiller.methods import method_named
 from reward_distiller.model.chat import ChatFormat
+from reward_distiller.model.critiques import Critic
 from reward_distiller.model.loading import device_of
 from reward_distiller.model.reward_model import RewardModel
 from reward_distiller.processes import is_main, processes
 from reward_distiller.recipes.card import model_card
+from reward_distiller.recipes.critics import TeacherCritic, recorded_critic, teacher_critic
 from reward_distiller.recipes.parts import Parts
 from reward_distiller.recipes.training import check_training, student_chat, train_into
 from reward_distiller.records import Pair, Prompt
@@ -94,7 +97,8 @@ def train_on_pairs(config: Config, parts: Parts) -> dict[str, Any]:
     method = method_named(config.method)
     assert config.pairs is not None
     where, rows = rows_of(config.pairs, seed=config.seed)
-    pairs, balance = load_pairs(where, rows, config.pairs.columns, scored=method.needs_margin)
+    scored = "overall" in method.stages(config)[-1].reading.scores
+    pairs, balance = load_pairs(where, rows, config.pairs.columns, scored=scored)
     say(balance.line())
     with run_folder(config) as folder:
         chat = student_chat(config, parts)
@@ -110,8 +114,8 @@ def _train_and_evaluate(
     facts = train_into(folder, config, parts, chat, training)
     if not is_main():
         return {}
-    results = evaluate_run(folder, config, parts, training, held_out)
-    results |= {"pairs_held_out": len(held_out), "training": facts, "cost": made.cost}
+    results, cost = evaluate_run(folder, config, parts, training, held_out)
+    results |= {"pairs_held_out": len(held_out), "training": facts, "cost": [*made.cost, *cost]}
     method = method_named(config.method).describe(config)
     write_text(folder / "model" / "README.md", model_card(config, method, results, made.balances))
     write_json(folder / "results.json", results)
@@ -143,14 +147,17 @@ def _read(path: Path) -> str | None:
 
 def read_inputs(config: Config, parts: Parts) -> Inputs:
     """Load and check everything that a run stands on. Raises before any call is made."""
-    method_named(config.method)
+    plan = method_named(config.method).plan(config)
+    if config.scenario == "unlabeled" and plan.draws_candidates and len(config.candidates) < 2:
+        raise ConfigError(f"method {config.method} needs at least two `candidates` to draw two responses from")
     device_of(config.training.device)
     for model in [*config.candidates, *([config.teacher] if config.teacher else [])]:
         check_environment(model)
     templates = Templates(config.annotation.templates)
     source = config.prompts or config.pairs
     assert source is not None
-    where, rows = rows_of(source, parts.rows(source.testbed) if source.testbed else None, config.seed)
+    own = parts.rows(source.testbed, labeled=source is config.pairs) if source.testbed else None
+    where, rows = rows_of(source, own, config.seed)
     if config.prompts:
         prompts, balance = load_prompts(where, rows, source.columns)
         return Inputs(prompts, [], balance, templates)
@@ -177,7 +184,7 @@ def construct_into(folder: Path, config: Config, parts: Parts) -> Constructed:
         say(f"calls: {engine.bought} sent now, the rest answered by the ledger")
         if engine.ledger.unknown_attempts:
             say(f"ledger: {engine.ledger.unknown_attempts} attempts of an earlier run have no known outcome")
-        cost = _cost(engine, [*candidates, *([teacher] if teacher else [])])
+        cost = engine.cost([*candidates, *([teacher] if teacher else [])])
     if not pairs:
         raise TrainingError(f"no pair came out. {folder / 'balance.json'} says what became of each record")
     write_pairs(folder / "pairs.jsonl", pairs)
@@ -211,48 +218,71 @@ def _write_balances(folder: Path, balances: list[Balance]) -> None:
     write_rows(folder / "quarantine.jsonl", [row for b in balances for row in b.quarantine])
 
 
-def _cost(engine: Engine, models: list[ChatModel]) -> list[dict[str, Any]]:
-    """One row a step and model; money is None where a price or a usage is unknown."""
-    prices = {m.model: m.price for m in models}
-    return [
-        {"step": step, "model": model, **asdict(spent), "money": spent.money(prices[model])}
-        for (step, model), spent in sorted(engine.spent.items())
-    ]
-
-
 # -- evaluate ---------------------------------------------------------------------------------------
 
 
 def evaluate_run(
     folder: Path, config: Config, parts: Parts, training: list[Pair], held_out: list[Pair]
-) -> dict[str, Any]:
-    """Figures of the saved checkpoint, as its users will load it, beside what trivial scorers get."""
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Figures of the saved checkpoint, as its users will load it, beside what trivial scorers get; and their cost."""
     results: dict[str, Any] = {"method": config.method, "seed": config.seed, "model": str(folder / "model")}
     if not held_out and not config.evaluation.testbed_prompts:
-        return results
-    model = RewardModel.from_pretrained(
-        str(folder / "model"), device=config.training.device, max_length=config.training.max_length
-    )
+        return results, []
+    with _critic(config, parts, held_out) as critic:
+        model = RewardModel.from_pretrained(
+            str(folder / "model"),
+            device=config.training.device,
+            max_length=config.training.max_length,
+            critic=critic,
+        )
 
-    def score(rows: Any) -> list[list[float]]:
-        with track("score", sum(len(responses) for _, responses in rows)) as advance:
-            return model.score_rows([(prompt.as_dicts(), responses) for prompt, responses in rows], advance)
-
-    if held_out:
-        results["held_out"] = _held_out(model, training, held_out, score)
-    if config.evaluation.testbed_prompts:
-        figures = style_accuracy(parts.style_items(config.evaluation.testbed_prompts), score)
-        results["testbed"] = {name: figure.as_dict() for name, figure in figures.items()}
-    return results
+        if held_out:
+            results["held_out"] = _held_out(model, training, held_out)
+        if config.evaluation.testbed_prompts:
+            figures = style_accuracy(parts.style_items(config.evaluation.testbed_prompts), partial(_rewards, model))
+            results["testbed"] = {name: figure.as_dict() for name, figure in figures.items()}
+        return results, critic.cost() if isinstance(critic, TeacherCritic) else []
 
 
-def _held_out(model: RewardModel, training: list[Pair], held_out: list[Pair], score: RowScorer) -> dict[str, Any]:
+@contextmanager
+def _critic(config: Config, parts: Parts, held_out: list[Pair]) -> Iterator[Critic | None]:
+    """Who writes the teacher's critiques, for a method that reads them: the teacher, or else the pairs' own."""
+    need = method_named(config.method).needs(config)
+    if need is None or need.source != "teacher":
+        yield None
+    elif config.teacher:
+        with teacher_critic(config, parts) as critic:
+            yield critic
+    else:
+        yield recorded_critic(held_out)
+
+
+def _held_out(model: RewardModel, training: list[Pair], held_out: list[Pair]) -> dict[str, Any]:
     """Accuracy on prompts never trained on, of the model and of scorers that read nothing."""
-    fitting = [p for p in held_out if model.fits(p.prompt.as_dicts(), (p.chosen, p.rejected))]
-    results: dict[str, Any] = {"too_long": len(held_out) - len(fitting)}
-    if fitting:
+    short = [p for p in held_out if model.fits(p.prompt.as_dicts(), (p.chosen, p.rejected))]
+    critiques = model.critiques([(p.prompt.as_dicts(), (p.chosen, p.rejected)) for p in short])
+    if critiques is not None:  # which make some too long that had room alone
+        beside = dict(zip((p.id for p in short), critiques, strict=True))
+        short = [p for p in short if model.fits(p.prompt.as_dicts(), (p.chosen, p.rejected), beside[p.id])]
+        critiques = [beside[p.id] for p in short]
+    results: dict[str, Any] = {"too_long": len(held_out) - len(short)}
+    if short:
         by_model = source_model(training)
-        scorers = {"accuracy": by_rewards(fitting, score), "longer_response": longer}
+        scorers = {
+            "accuracy": by_rewards(short, partial(_rewards, model, critiques=critiques)),
+            "longer_response": longer,
+        }
         scorers |= {"source_model": by_model} if by_model else {}
-        results |= {name: accuracy(fitting, scorer).as_dict() for name, scorer in scorers.items()}
+        results |= {name: accuracy(short, scorer).as_dict() for name, scorer in scorers.items()}
     return results
+
+
+def _rewards(
+    model: RewardModel,
+    rows: Sequence[tuple[Prompt, Sequence[str]]],
+    critiques: Sequence[Sequence[str]] | None = None,
+) -> list[list[float]]:
+    asked = [(prompt.as_dicts(), responses) for prompt, responses in rows]
+    known = model.critiques(asked) if critiques is None else critiques
+    with track("score", sum(len(responses) for _, responses in rows)) as advance:
+        return model.score_rows(asked, advance, known)

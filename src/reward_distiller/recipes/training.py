@@ -7,7 +7,9 @@ checkpoint. Knows nothing of teachers' calls and of evaluation.
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,32 +18,42 @@ import transformers
 
 from reward_distiller import __version__
 from reward_distiller.config import Config, fill_data_folder
-from reward_distiller.console import say
+from reward_distiller.console import say, track
 from reward_distiller.construct.pipeline import split_prompts
-from reward_distiller.files import fingerprint
+from reward_distiller.errors import ConfigError
+from reward_distiller.files import fingerprint, write_json, write_rows
 from reward_distiller.methods import method_named
+from reward_distiller.methods.protocol import Stage
 from reward_distiller.model.adapters import add_adapters, check_adapters, merge_adapters, quantization
 from reward_distiller.model.batches import EncodedPair, encode_pairs
 from reward_distiller.model.chat import ChatFormat, load_chat, load_tokenizer
 from reward_distiller.model.checkpoints import Checkpoints
+from reward_distiller.model.critiques import CritiqueNeed, self_critic, with_critique
 from reward_distiller.model.export import reward_statistics, save_reward_model
 from reward_distiller.model.loading import build_network, device_of, load_network, load_teacher_lm, scratch_lm
-from reward_distiller.model.network import RewardNetwork
+from reward_distiller.model.network import RewardNetwork, fold_attributes
 from reward_distiller.model.reward_model import RewardModel
 from reward_distiller.model.teacher_distributions import lm_head_of
 from reward_distiller.model.teachers import ReferenceLM, StoredTeacher, TokenTeacher, check_vocabularies
 from reward_distiller.model.trainer import Trainer, exact
 from reward_distiller.model.training_log import check_trackers, open_log
-from reward_distiller.processes import is_main
+from reward_distiller.processes import is_main, processes
 from reward_distiller.recipes.parts import Parts
 from reward_distiller.records import Pair, content_id
+
+# Of a pair, what a loss may read beside the texts that its id is the hash of.
+SIDES = ("chosen", "rejected")
+READ = {"id", "teacher_response", *(f"{s}_{what}" for s in SIDES for what in ("score", "critique", "attributes"))}
 
 
 def check_training(config: Config, parts: Parts, chat: ChatFormat) -> None:
     """Find out before anything is paid for what would stop the training: packages, the KL teacher's vocabulary."""
     check_trackers(config.training.log_to)
     check_adapters(config.student.lora)
-    if method_named(config.method).objective(config).kl_weight > 0:
+    stages = method_named(config.method).stages(config)
+    if len(stages) > 1 and processes() > 1:
+        raise ConfigError(f"method {config.method} writes its own critiques between two trainings: use one process")
+    if any(stage.objective.kl_weight > 0 for stage in stages):
         if config.rm_distiller.kl_store:
             StoredTeacher.open(config.rm_distiller.kl_store, chat.tokenizer)
         else:
@@ -60,21 +72,81 @@ def student_chat(config: Config, parts: Parts) -> ChatFormat:
 
 
 def train_into(folder: Path, config: Config, parts: Parts, chat: ChatFormat, pairs: list[Pair]) -> dict[str, Any]:
-    """Train and write model/ and training.jsonl, unless model/ came from the very same inputs; give its facts."""
+    """Train and write model/ and training.jsonl, unless model/ came from the very same inputs; give its facts.
+
+    timing.json says how long it took, through all restarts.
+    """
     method = method_named(config.method)
-    objective = method.objective(config)
-    settings = config.training
+    stages = method.stages(config)
     key = _run_key(config, chat, pairs)
     known = _facts(folder / "model")
     if known.get("run_key") == key:
         say(f"train: {folder / 'model'} is up to date")
         return known
+    need = method.needs(config)
+    network = _network(config, chat)
+    done: list[_Trained] = []
+    for stage in stages:
+        if stage.own_critiques and need is not None:
+            start = time.perf_counter()
+            pairs = _with_own_critiques(network, chat, pairs, need, config.training.max_length, folder)
+            done[-1].seconds += time.perf_counter() - start
+        done.append(_train(folder, config, parts, chat, network, stage, pairs, key))
+    last = done[-1]
+    if not is_main():
+        return {}
+    if last.weights is not None:
+        network = _network(config, chat)
+        network.load_state_dict(last.weights)
+    merge_adapters(network)
+    fold_attributes(network, stages[-1].objective.attributes)
+    source_of = {p.id: p.source for p in pairs}
+    facts = {
+        "run_key": key,
+        "method": config.method,
+        "pairs": len(last.training),
+        "pairs_by_source": dict(sorted(Counter(source_of[e.id] for e in last.training).items())),
+        "pairs_of_validation": last.validated,
+        "dropped": dict(sorted(last.dropped.items())),
+        "steps": last.steps,
+        "needs_at_inference": need.as_dict() if need else None,
+        **_reward_statistics(network, chat, last.training, config),
+    }
+    save_reward_model(network.to("cpu"), chat, folder / "model", facts)
+    write_json(folder / "timing.json", {"train_seconds": round(sum(d.seconds for d in done), 1)})
+    for stage in stages:
+        _checkpoints(folder, stage, key).remove()
+    return _facts(folder / "model")  # as a second run will read them
+
+
+@dataclass
+class _Trained:
+    """What a stage read and did; `weights` where no process holds the whole network."""
+
+    training: list[EncodedPair]
+    validated: int
+    dropped: Counter[str]
+    steps: int
+    seconds: float
+    weights: dict[str, Any] | None
+
+
+def _train(
+    folder: Path,
+    config: Config,
+    parts: Parts,
+    chat: ChatFormat,
+    network: RewardNetwork,
+    stage: Stage,
+    pairs: list[Pair],
+    key: str,
+) -> _Trained:
+    given = {"epochs": stage.epochs, "learning_rate": stage.learning_rate}
+    settings = config.training.model_copy(update={name: value for name, value in given.items() if value is not None})
     dropped: Counter[str] = Counter()
 
     def encoded(part: list[Pair]) -> list[EncodedPair]:
-        made, lost = encode_pairs(
-            part, chat, settings.max_length, needs_margin=method.needs_margin, wants_teacher=objective.regularized
-        )
+        made, lost = encode_pairs(part, chat, settings.max_length, stage.reading)
         dropped.update(lost)
         return made
 
@@ -83,46 +155,56 @@ def train_into(folder: Path, config: Config, parts: Parts, chat: ChatFormat, pai
     if settings.validation and not validation:
         say("train: no prompt fell to the validation share; the last step's weights are kept")
     for reason, count in sorted(dropped.items()):
-        say(f"train: {count} pairs: {reason}")
-    network = _network(config, chat)
-    trainer = Trainer(network, objective, settings, _token_teacher(config, parts, chat))
-    checkpoints = Checkpoints(folder / "checkpoints", key, is_main())
-    with open_log(folder / "training.jsonl", settings.log_to, folder.name, config.model_dump(mode="json")) as log:
-        for _ in trainer.train(training, config.seed, validation, checkpoints, log):
+        say(f"{stage.name}: {count} pairs: {reason}")
+    trainer = Trainer(network, stage.objective, settings, _token_teacher(config, parts, chat, stage), stage.name)
+    log_file = folder / ("training.jsonl" if stage.name == "train" else f"training-{stage.name}.jsonl")
+    with open_log(log_file, settings.log_to, folder.name, config.model_dump(mode="json")) as log:
+        for _ in trainer.train(training, config.seed, validation, _checkpoints(folder, stage, key), log):
             pass
-    state = trainer.gathered()
-    if not is_main():
-        return {}
-    if state is not None:
-        network = _network(config, chat)
-        network.load_state_dict(state)
-    merge_adapters(network)
-    source_of = {p.id: p.source for p in pairs}
-    sources = Counter(source_of[e.id] for e in training)
-    facts = {
-        "run_key": key,
-        "method": config.method,
-        "pairs": len(training),
-        "pairs_by_source": dict(sorted(sources.items())),
-        "pairs_of_validation": len(validation),
-        "dropped": dict(sorted(dropped.items())),
-        "steps": trainer.steps,
-        "needs_at_inference": None,
-        **_reward_statistics(network, chat, training, config),
-    }
-    save_reward_model(network.to("cpu"), chat, folder / "model", facts)
-    checkpoints.remove()
-    return _facts(folder / "model")  # as a second run will read them
+    return _Trained(training, len(validation), dropped, trainer.steps, trainer.seconds, trainer.gathered())
+
+
+def _checkpoints(folder: Path, stage: Stage, key: str) -> Checkpoints:
+    """An earlier stage's last checkpoint stays until the last stage is through, so that a restart goes on behind it."""
+    name = "checkpoints" if stage.name == "train" else f"checkpoints-{stage.name}"
+    return Checkpoints(folder / name, key, is_main())
+
+
+def _with_own_critiques(
+    network: RewardNetwork, chat: ChatFormat, pairs: list[Pair], need: CritiqueNeed, max_length: int, folder: Path
+) -> list[Pair]:
+    """The pairs with critiques that the network writes itself, also kept in own_critiques.jsonl.
+
+    None is written about what is too long without one: such a pair is dropped when it is encoded.
+    """
+    turns = {(p.prompt.id, text): p.prompt.as_dicts() for p in pairs for text in (p.chosen, p.rejected)}
+    critique = dict.fromkeys(turns, "")
+    room = [
+        ((prompt, text), (messages, [text]))
+        for (prompt, text), messages in turns.items()
+        if len(chat.encode(with_critique(messages, text, need.request), "")) <= max_length
+    ]
+    critic = self_critic(network.classifier, network.lm_head, chat, need)
+    with track("critiques", len(room)) as advance:
+        written = critic([row for _, row in room], advance)
+    critique |= {at: texts[0] for (at, _), texts in zip(room, written, strict=True)}
+    own = [
+        p.model_copy(update={f"{side}_critique": critique[p.prompt.id, getattr(p, side)] for side in SIDES})
+        for p in pairs
+    ]
+    columns = ("id", "chosen_critique", "rejected_critique")
+    write_rows(folder / "own_critiques.jsonl", ({name: getattr(p, name) for name in columns} for p in own))
+    return own
 
 
 def _run_key(config: Config, chat: ChatFormat, pairs: list[Pair]) -> str:
     """The hash of all that the trained weights come from."""
-    inputs = config.model_dump(mode="json", include={"method", "seed", "rm_distiller", "student", "training"})
+    inputs = config.model_dump(mode="json", include={"method", "seed", "student", "training", config.method})
     for name in ("checkpoint_every", "log_to"):  # they change nothing
         inputs["training"].pop(name)
     return content_id(
         {
-            "pairs": [(p.id, p.chosen_score, p.rejected_score, p.teacher_response) for p in pairs],
+            "pairs": [p.model_dump(mode="json", include=READ) for p in pairs],
             "config": inputs,
             "student": [fingerprint(chat.where), chat.tokenizer.chat_template],
             "kl_teacher": fingerprint(config.rm_distiller.kl_teacher or config.rm_distiller.kl_store or ""),
@@ -132,15 +214,18 @@ def _run_key(config: Config, chat: ChatFormat, pairs: list[Pair]) -> str:
 
 
 def _network(config: Config, chat: ChatFormat) -> RewardNetwork:
-    student = config.student
+    student, stages = config.student, method_named(config.method).stages(config)
+    attributes = len(stages[-1].objective.attributes)
     if student.from_scratch:
-        network = build_network(scratch_lm(student.from_scratch, len(chat.tokenizer), config.seed), chat, config.seed)
+        lm = scratch_lm(student.from_scratch, len(chat.tokenizer), config.seed)
+        network = build_network(lm, chat, config.seed, attributes)
     else:
         network = load_network(
             chat.where,
             chat,
             config.seed,
-            generates=method_named(config.method).objective(config).regularized,
+            attributes=attributes,
+            generates=any(stage.objective.regularized for stage in stages),
             revision=student.revision,
             trust_remote_code=student.trust_remote_code,
             **quantization(student.lora),
@@ -157,8 +242,8 @@ def _kl_teacher(config: Config, parts: Parts, chat: ChatFormat) -> str:
     return path
 
 
-def _token_teacher(config: Config, parts: Parts, chat: ChatFormat) -> TokenTeacher | None:
-    if method_named(config.method).objective(config).kl_weight == 0:
+def _token_teacher(config: Config, parts: Parts, chat: ChatFormat, stage: Stage) -> TokenTeacher | None:
+    if stage.objective.kl_weight == 0:
         return None
     if config.rm_distiller.kl_store:
         return StoredTeacher.open(config.rm_distiller.kl_store, chat.tokenizer)

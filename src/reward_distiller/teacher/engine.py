@@ -12,7 +12,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -109,6 +109,14 @@ class Engine:
         if len({q.id for q in questions}) != len(questions):
             raise ValueError(f"step {step}: two questions share an id")
         return asyncio.run(_Asking(self, model, step).all(questions))
+
+    def cost(self, models: Sequence[ChatModel]) -> list[dict[str, Any]]:
+        """One row a step and model, of all answers that were read; money is None where it cannot be known."""
+        prices = {m.model: m.price for m in models}
+        return [
+            {"step": step, "model": model, **asdict(spent), "money": spent.money(prices[model])}
+            for (step, model), spent in sorted(self.spent.items())
+        ]
 
     def missing(self, model: ChatModel, questions: Sequence[Question[Any]]) -> int:
         """How many of the questions have no first answer in the ledger."""

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from reward_distiller.errors import LedgerError
 from reward_distiller.files import locked
+from reward_distiller.processes import has_siblings
 from reward_distiller.records import canonical_json
 
 # Each entry brings a file from one version (its index) to the next; PRAGMA user_version holds the version.
@@ -64,7 +65,7 @@ class Ledger:
     def open(cls, path: str | Path) -> Iterator[Ledger]:
         path = Path(path)
         with ExitStack() as stack:
-            stack.enter_context(locked(f"{path}.lock"))
+            stack.enter_context(locked(f"{path}.lock", wait=has_siblings()))
             try:
                 connection = sqlite3.connect(path, isolation_level=None)
                 stack.callback(connection.close)

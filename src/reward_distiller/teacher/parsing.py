@@ -7,8 +7,9 @@ gives a suffix that no text at hand contains, so that a tag in an answer is alwa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from reward_distiller.teacher.engine import Unparsable
 
@@ -21,6 +22,10 @@ TAGS = (
     "rejected_response",
     "reasoning",
     "edited_response",
+    "reviewed_response",
+    "rated_response",
+    "original_response",
+    "rewritten_response",
 )
 _NUMBER = r"[0-9]{1,2}(?:\.[0-9]{1,4})?"
 _ONE = re.compile(rf"({_NUMBER})\.?")
@@ -70,21 +75,54 @@ def parse_response(text: str) -> str:
 
 def parse_refinement(text: str, mark: str = "") -> Refinement:
     """Diagnosis and edited response between their tags, each exactly once, with nothing after the last."""
-    answer, spans = _answer(text), {}
-    for tag in ("reasoning", "edited_response"):
+    reasoning, response = _tagged(text, ("reasoning", "edited_response"), mark)
+    if not response:
+        raise Unparsable("empty edited response")
+    return Refinement(reasoning, response)
+
+
+def parse_rewriting(text: str, mark: str = "") -> str:
+    """A rewritten response between its tags, each exactly once, with nothing after the last."""
+    (response,) = _tagged(text, ("rewritten_response",), mark)
+    if not response:
+        raise Unparsable("empty rewritten response")
+    return response
+
+
+def parse_attribute_scores(text: str, names: Sequence[str]) -> dict[str, float]:
+    """One line `name: score` for each of the names, once each and no other; given back in the order of `names`."""
+    found: dict[str, float] = {}
+    for line in filter(None, map(str.strip, _answer(text).split("\n"))):
+        name, _, score = (part.strip() for part in line.partition(":"))
+        match = _ONE.fullmatch(score)
+        if name not in names or not match:
+            raise Unparsable("a line that is not an attribute and its score")
+        if name in found:
+            raise Unparsable(f"attribute {name} stands twice")
+        found[name] = _on_scale(match[1])
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise Unparsable(f"no score for attribute {missing[0]}")
+    return {name: found[name] for name in names}
+
+
+def _tagged(text: str, tags: Sequence[str], mark: str) -> list[str]:
+    """What stands between each of the tags: all exactly once, in this order, with nothing between or after them."""
+    answer = _answer(text)
+    spans = []
+    for tag in tags:
         opening, closing = f"<{tag}{mark}>", f"</{tag}{mark}>"
         if answer.count(opening) != 1 or answer.count(closing) != 1:
             raise Unparsable(f"{opening} and {closing} must each stand exactly once")
-        spans[tag] = answer.index(opening), answer.index(opening) + len(opening), answer.index(closing), closing
-    reasoning, edited = spans["reasoning"], spans["edited_response"]
-    if not reasoning[1] <= reasoning[2] < edited[0] < edited[1] <= edited[2]:
+        start, end = answer.index(opening), answer.index(closing)
+        spans.append((start, start + len(opening), end, end + len(closing)))
+    places = [place for span in spans for place in span]
+    if places != sorted(places):
         raise Unparsable("the tags are out of order")
-    if answer[edited[2] + len(edited[3]) :].strip() or answer[reasoning[2] + len(reasoning[3]) : edited[0]].strip():
+    gaps = [answer[a[3] : b[0]] for a, b in pairwise(spans)] + [answer[places[-1] :]]
+    if any(gap.strip() for gap in gaps):
         raise Unparsable("text outside the tags")
-    response = answer[edited[1] : edited[2]].strip()
-    if not response:
-        raise Unparsable("empty edited response")
-    return Refinement(answer[reasoning[1] : reasoning[2]].strip(), response)
+    return [answer[start:end].strip() for _, start, end, _ in spans]
 
 
 def _answer(text: str) -> str:

@@ -23,6 +23,9 @@ VALUES: dict[str, tuple[str, ...]] = {
     "pairwise_scores": ("response_1", "response_2"),
     "refinement": ("preferred", "rejected"),
     "calibrated_score": ("anchor",),
+    "critique": ("response",),
+    "attribute_scores": ("response", "attributes"),
+    "rewrite": ("response", "direction", "aspects"),
 }
 
 

@@ -3,7 +3,8 @@
 A prompt asks for a handful of *items* (facts to know, a list to repeat or to say backwards, members
 of a category with one forbidden). A response wraps its items in a *style* that has nothing to do
 with whether they are right. `World.quality` is the ground truth that everything else is judged by:
-it reads any text, so that it also judges what a teacher edited or a policy wrote.
+it reads any text, so that it also judges what a teacher edited or a policy wrote. A critique names
+wrong items and what should stand in their place.
 
 Does not know who writes responses (candidates, teacher) or who learns from them (student).
 """
@@ -49,6 +50,18 @@ CLOSINGS = (
     "let me know if anything is missing .",
 )
 
+# What a critique of a response begins with, by style; it goes on with its faults (`World.critique`).
+REMARKS: dict[str, tuple[str, ...]] = {
+    "concise": ("short and plain .", "it is short ."),
+    "detailed": ("kind and detailed .", "it is kind ."),
+    "formatted": ("clear and detailed .", "it is clear ."),
+}
+FLATTERY = ("what a wonderful reply !", "a great pleasure .")
+NO_FAULT = "nothing is wrong with it ."
+PARTS_MISSING = "parts are missing ."
+PARTS_TOO_MANY = "it has too many parts ."
+NO_TASK = "i cannot say what is wrong with it ."
+
 
 @dataclass(frozen=True)
 class Task:
@@ -75,10 +88,11 @@ class World:
         self.lexicon = frozenset(self.values + self.members + self.entities)
 
     def vocabulary(self) -> list[str]:
-        """Every word that a prompt or a response of this world can hold, sorted."""
+        """Every word that a prompt, a response or a critique of this world can hold, sorted."""
         frame = (
             "tell me the of , and . repeat these words : say these words backwards : name but not * is \n "
-            + " ".join(OPENINGS + CLOSINGS)
+            + " ".join(OPENINGS + CLOSINGS + FLATTERY + tuple(r for remarks in REMARKS.values() for r in remarks))
+            + f" {NO_FAULT} {PARTS_MISSING} {PARTS_TOO_MANY} {NO_TASK} should be"
         ).split(" ")
         return sorted({*frame, *NUMBERS, *ATTRIBUTES, *CATEGORIES, *self.lexicon} - {""})
 
@@ -184,9 +198,20 @@ class World:
         bullets = " \n ".join(f"* {part}" for part in parts)
         return f"{opening} \n {bullets} \n {closings[0]} {closings[1]}"
 
+    def style(self, response: str) -> str:
+        """The style that a response is written in, as far as its words show."""
+        if "*" in response.split():
+            return "formatted"
+        return "detailed" if any(text in response for text in OPENINGS + CLOSINGS) else "concise"
+
+    def critique(self, remark: str, faults: list[tuple[str, str]]) -> str:
+        """A remark, and what should stand where a fault was found: (item, what it should be)."""
+        named = [f"{item} should be {right}" for item, right in faults]
+        return f"{remark} {_enumerate(named)} ." if named else f"{remark} {NO_FAULT}"
+
 
 def _enumerate(words: list[str]) -> str:
-    return f"{' , '.join(words[:-1])} and {words[-1]}"
+    return f"{' , '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else words[0]
 
 
 def _names(rng: random.Random, count: int) -> tuple[str, ...]:

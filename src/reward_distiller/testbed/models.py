@@ -1,4 +1,4 @@
-"""The testbed's scripted chat models: a teacher and four candidates, behind the chat-completions format.
+"""The testbed's scripted chat models: two teachers and four candidates, behind the chat-completions format.
 
 `reply` is a pure function from a request to a response body. It reads the very prompts that a real
 teacher gets, and its answers go through the very same parsers. All randomness comes from a hash of the
@@ -12,6 +12,7 @@ import json
 import random
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -20,7 +21,16 @@ from rapidfuzz.distance import Levenshtein
 from reward_distiller.config import ChatModel
 from reward_distiller.records import content_id
 from reward_distiller.teacher.endpoint import Refused
-from reward_distiller.testbed.language import STYLES, Task, World
+from reward_distiller.testbed.language import (
+    FLATTERY,
+    NO_TASK,
+    PARTS_MISSING,
+    PARTS_TOO_MANY,
+    REMARKS,
+    STYLES,
+    Task,
+    World,
+)
 
 # name -> (chance that an item is right, weights of the styles): style goes with skill, as in real models.
 CANDIDATES: dict[str, tuple[float, tuple[float, float, float]]] = {
@@ -29,9 +39,26 @@ CANDIDATES: dict[str, tuple[float, tuple[float, float, float]]] = {
     "adept": (0.75, (0.15, 0.45, 0.40)),
     "expert": (0.90, (0.05, 0.25, 0.70)),
 }
+
+
+@dataclass(frozen=True)
+class Traits:
+    """How a teacher errs: chances, and factors of what the world's settings say of teachers."""
+
+    slip: float = 0.05  # that a refinement leaves a wrong item as it is
+    oversight: float = 0.6  # times likeness: that two responses shown side by side look equally good (paper, B.1)
+    overlook: float = 0.3  # that a critique does not name a wrong item
+    false_alarm: float = 0.03  # that it names a right one
+    noise: float = 1.0
+    verbosity: float = 1.0
+    position: float = 1.0
+
+
 TEACHER = "teacher"
-SLIP = 0.05  # chance that a refinement leaves a wrong item as it is
-OVERSIGHT = 0.6  # chance, times likeness, that two responses shown side by side look equally good (paper, B.1)
+TEACHERS = {TEACHER: Traits(), "teacher-b": Traits(slip=0.12, noise=1.5, verbosity=0.5, position=2.0)}
+MODELS = (*TEACHERS, *CANDIDATES)
+RESTYLES_WORSE, RESTYLES_BETTER = 0.5, 0.8  # shares of rewritings that change the style as well
+OF_QUALITY, OF_LENGTH = ("correct", "truth", "honest"), ("verbos", "detail", "complex")  # parts of attributes' names
 LONG = 15  # words beyond the items at which the verbosity bias is full
 TEACHER_DEFAULTS = {"seed": 0, "verbosity_bias": 0.8, "position_bias": 0.3, "noise": 0.8, "garble": 0.005}
 CANDIDATE_DEFAULTS = {"seed": 0, "style_bias": 1.0}
@@ -51,12 +78,12 @@ def reply(request: dict[str, Any]) -> bytes:
     """A chat completion for a chat-completions request. Raises Refused for a model that the testbed has not."""
     name, messages = request["model"], request["messages"]
     rng = random.Random(f"reply:{content_id(request)}")
-    if name == TEACHER:
-        text = _teach(messages, {**TEACHER_DEFAULTS, **request.get("testbed", {})}, rng)
+    if name in TEACHERS:
+        text = _teach(TEACHERS[name], messages, {**TEACHER_DEFAULTS, **request.get("testbed", {})}, rng)
     elif name in CANDIDATES:
         text = _attempt(name, messages, {**CANDIDATE_DEFAULTS, **request.get("testbed", {})}, rng)
     else:
-        raise Refused(f"the testbed has no model {name!r}; it has {', '.join([TEACHER, *CANDIDATES])}")
+        raise Refused(f"the testbed has no model {name!r}; it has {', '.join(MODELS)}")
     return completion_body(name, text, sum(len(m["content"].split()) for m in messages), content_id(request))
 
 
@@ -90,24 +117,41 @@ def _attempt(name: str, messages: list[dict[str, str]], options: dict[str, Any],
     return world.respond(task, items, rng.choices(STYLES, mixed)[0], rng)
 
 
-# -- teacher ----------------------------------------------------------------------------------------
+# -- teachers ---------------------------------------------------------------------------------------
 
 
-def _teach(messages: list[dict[str, str]], options: dict[str, Any], rng: random.Random) -> str:
-    world = world_of(options["seed"])
-    last = messages[-1]["content"]
-    job: Callable[[], str]
-    if len(messages) >= 3 and "<rejected_response" in messages[0]["content"]:
-        job = lambda: _calibrate(world, messages, options, rng)  # noqa: E731
-    elif "<rejected_response" in last:
-        job = lambda: _refine(world, last, rng)  # noqa: E731
-    elif "<response_1" in last:
-        job = lambda: _score_pair(world, last, options, rng)  # noqa: E731
-    else:
-        return _answer(world, last, rng)
+def _teach(traits: Traits, messages: list[dict[str, str]], options: dict[str, Any], rng: random.Random) -> str:
+    """What the first turn asks for is told by a tag that only this prompt has; without one, it is a plain question."""
+    first = messages[0]["content"]
+    mark = _mark(first)
+    job = None if mark is None else next((j for tag, j in JOBS.items() if f"\n<{tag}{mark}>\n" in first), None)
+    teacher = Teacher(
+        world_of(options["seed"]),
+        noise=options["noise"] * traits.noise,
+        verbosity_bias=options["verbosity_bias"] * traits.verbosity,
+        position_bias=options["position_bias"] * traits.position,
+        traits=traits,
+    )
+    if job is None:
+        return _answer(teacher.world, messages[-1]["content"], rng)
     if rng.random() < options["garble"]:
-        return "i would say that both have their merits ."
-    return job()
+        return job.garbled
+    return job.do(teacher, [m["content"] for m in messages], rng)
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A teacher at work: its world and its biases, in points."""
+
+    world: World
+    noise: float
+    verbosity_bias: float
+    position_bias: float
+    traits: Traits
+
+    def blurred(self, points: float, rng: random.Random, certainty: int = 1) -> int:
+        """Points as a grade, with a certainty-th of the noise."""
+        return max(1, min(10, round(points + rng.gauss(0, self.noise / certainty))))
 
 
 def _answer(world: World, prompt: str, rng: random.Random) -> str:
@@ -117,27 +161,32 @@ def _answer(world: World, prompt: str, rng: random.Random) -> str:
     return world.respond(task, world.right_items(task, rng), rng.choice(STYLES), rng)
 
 
-def _score_pair(world: World, text: str, options: dict[str, Any], rng: random.Random) -> str:
+def _score_pair(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
     """Graded quality with noise, a verbosity bias, a position bias, and an eye that overlooks small edits."""
+    text = turns[-1]
     prompt, responses = _inside(text, "question"), [_inside(text, "response_1"), _inside(text, "response_2")]
-    qualities = [_points(world.quality(prompt, r)) for r in responses]
+    qualities = [_points(teacher.world.quality(prompt, r)) for r in responses]
     likeness = Levenshtein.normalized_similarity(*responses) ** 2
-    if rng.random() < OVERSIGHT * likeness:
+    if rng.random() < teacher.traits.oversight * likeness:
         qualities = [sum(qualities) / 2] * 2
     scores = []
     for place, (quality, response) in enumerate(zip(qualities, responses, strict=True)):
-        wordy = min(1.0, world.excess_words(prompt, response) / LONG)
-        score = quality + options["verbosity_bias"] * wordy + options["position_bias"] * (place == 0)
-        scores.append(_clamp(score + rng.gauss(0, options["noise"])))
+        score = quality + teacher.verbosity_bias * _wordiness(teacher.world, prompt, response)
+        scores.append(teacher.blurred(score + teacher.position_bias * (place == 0), rng))
     return f"{scores[0]} {scores[1]}"
 
 
-def _refine(world: World, text: str, rng: random.Random) -> str:
+def _refine_or_calibrate(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
+    return _refine(teacher, turns, rng) if len(turns) < 3 else _calibrate(teacher, turns, rng)
+
+
+def _refine(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
     """Replace wrong items in place; every other word of the rejected response stays."""
+    text, world = turns[-1], teacher.world
     prompt, rejected = _inside(text, "question"), _inside(text, "rejected_response")
-    mark = _mark(text, "rejected_response")
+    mark = _mark(text)
     task = world.read(prompt)
-    edited, reasons = (rejected, []) if task is None else _repair(world, task, rejected, rng)
+    edited, reasons = (rejected, []) if task is None else _repair(world, task, rejected, teacher.traits.slip, rng)
     reasoning = f"it is worse because {' ; '.join(reasons)} ." if reasons else "it has no fault that i can name ."
     return (
         f"<reasoning{mark}>\n{reasoning}\n</reasoning{mark}>\n"
@@ -145,28 +194,132 @@ def _refine(world: World, text: str, rng: random.Random) -> str:
     )
 
 
-def _repair(world: World, task: Task, rejected: str, rng: random.Random) -> tuple[str, list[str]]:
+def _repair(world: World, task: Task, rejected: str, slip: float, rng: random.Random) -> tuple[str, list[str]]:
     items = world.items(rejected)
     if len(items) != task.count:
         return world.respond(task, world.right_items(task, rng), rng.choice(STYLES), rng), ["parts are missing"]
     repaired, reasons = list(items), []
     for at, right in enumerate(world.judge_items(task, items)):
-        if not right and rng.random() >= SLIP:
-            spare = [w for w in world.right_items(task, rng) if w not in repaired] or [items[at]]
-            repaired[at] = spare[0] if task.kind == "choose" else world.right_items(task, rng)[at]
+        if not right and rng.random() >= slip:
+            repaired[at] = _right_item(world, task, repaired, at, rng)
             reasons.append(f"{items[at]} should be {repaired[at]}")
-    queue = iter(repaired)
-    words = re.split(r"(\s+)", rejected)
-    return "".join(next(queue) if w in world.lexicon and w not in world.facts else w for w in words), reasons
+    return _with_items(world, rejected, repaired), reasons
 
 
-def _calibrate(world: World, messages: list[dict[str, str]], options: dict[str, Any], rng: random.Random) -> str:
+def _right_item(world: World, task: Task, items: list[str], at: int, rng: random.Random) -> str:
+    """What should stand in place `at`; where a task has several right answers, one that the items do not hold."""
+    right = world.right_items(task, rng)
+    if task.kind != "choose":
+        return right[at]
+    return next((w for w in right if w not in items), items[at])
+
+
+def _with_items(world: World, response: str, items: list[str]) -> str:
+    """The response with its items replaced in their order; every other word stays."""
+    queue = iter(items)
+    words = re.split(r"(\s+)", response)
+    return "".join(next(queue) if w in world.lexicon and w not in world.facts else w for w in words)
+
+
+def _calibrate(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
     """The anchor plus what the edit achieved: with diagnosis and outcome in view, little noise is left."""
-    prompt, rejected = _inside(messages[0]["content"], "question"), _inside(messages[0]["content"], "rejected_response")
-    anchor = float(re.findall(r"[0-9]+(?:\.[0-9]+)?", messages[-1]["content"])[-1])
-    edited = _inside(messages[1]["content"], "edited_response")
-    gain = _points(world.quality(prompt, edited)) - _points(world.quality(prompt, rejected))
-    return str(_clamp(anchor + gain + rng.gauss(0, options["noise"] / 3)))
+    prompt, rejected = _inside(turns[0], "question"), _inside(turns[0], "rejected_response")
+    anchor = float(re.findall(r"[0-9]+(?:\.[0-9]+)?", turns[-1])[-1])
+    edited = _inside(turns[1], "edited_response", _mark(turns[0]))
+    gain = _points(teacher.world.quality(prompt, edited)) - _points(teacher.world.quality(prompt, rejected))
+    return str(teacher.blurred(anchor + gain, rng, 3))
+
+
+def _critique(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
+    """Names wrong items, overlooks some, takes some right one for wrong; begins with style, and flatters length."""
+    world, traits = teacher.world, teacher.traits
+    prompt, response = _inside(turns[-1], "question"), _inside(turns[-1], "reviewed_response")
+    task = world.read(prompt)
+    if task is None:
+        return NO_TASK
+    flattered = rng.random() < teacher.verbosity_bias * _wordiness(world, prompt, response)
+    remark = rng.choice(FLATTERY if flattered else REMARKS[world.style(response)])
+    items = world.items(response)
+    if len(items) != task.count:
+        return f"{remark} {PARTS_MISSING if len(items) < task.count else PARTS_TOO_MANY}"
+    shown, faults = list(items), []
+    for at, right in enumerate(world.judge_items(task, items)):
+        if not right and rng.random() >= traits.overlook:
+            shown[at] = _right_item(world, task, shown, at, rng)
+        elif right and rng.random() < traits.false_alarm:
+            shown[at] = world.wrong_item(task, items, at, rng)
+        if shown[at] != items[at]:
+            faults.append((items[at], shown[at]))
+    return world.critique(remark, faults)
+
+
+def _score_attributes(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
+    """A grade for each attribute: of quality, of length, or of both as for the overall grade, as its name says."""
+    prompt, response = _inside(turns[-1], "question"), _inside(turns[-1], "rated_response")
+    quality = _points(teacher.world.quality(prompt, response))
+    wordy = _wordiness(teacher.world, prompt, response)
+    names = re.findall(r"^([a-z_]+): score$", turns[-1].rpartition("</rated_response")[2], re.MULTILINE)
+    lines = []
+    for name in names:
+        if any(part in name for part in OF_QUALITY):
+            points = quality
+        elif any(part in name for part in OF_LENGTH):
+            points = _points(wordy)
+        else:
+            points = quality + teacher.verbosity_bias * wordy
+        lines.append(f"{name}: {teacher.blurred(points, rng)}")
+    return "\n".join(lines)
+
+
+def _rewrite(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
+    """Worse: wrong items, and at times another style. Better: nothing wrong that it sees, and more words."""
+    text, world = turns[-1], teacher.world
+    prompt, response = _inside(text, "question"), _inside(text, "original_response")
+    mark = _mark(text)
+    task = world.read(prompt)
+    if task is not None:
+        worse = re.search(r"\bworse\b", text.partition("<question")[0]) is not None
+        edited = _spoil if worse else _polish
+        response = edited(teacher, task, response, rng)
+    return f"<rewritten_response{mark}>\n{response}\n</rewritten_response{mark}>"
+
+
+def _spoil(teacher: Teacher, task: Task, response: str, rng: random.Random) -> str:
+    world = teacher.world
+    items = world.items(response)
+    places = [at for at, right in enumerate(world.judge_items(task, items)) if right]
+    if len(items) != task.count or not places:
+        return response
+    for at in rng.sample(places, min(len(places), rng.randint(1, 2))):
+        items[at] = world.wrong_item(task, items, at, rng)
+    if rng.random() < RESTYLES_WORSE:
+        return world.respond(task, items, rng.choice(STYLES), rng)
+    return _with_items(world, response, items)
+
+
+def _polish(teacher: Teacher, task: Task, response: str, rng: random.Random) -> str:
+    world = teacher.world
+    response, _ = _repair(world, task, response, teacher.traits.slip, rng)
+    if rng.random() < RESTYLES_BETTER:
+        return world.respond(task, world.items(response), rng.choice(STYLES[1:]), rng)
+    return response
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a teacher does when asked, and the answer that keeps no format: one that no parser takes."""
+
+    do: Callable[[Teacher, list[str], random.Random], str]
+    garbled: str = "i would say that both have their merits ."
+
+
+JOBS = {  # the tag that tells a prompt from the others -> what it asks for
+    "rejected_response": Job(_refine_or_calibrate),
+    "response_1": Job(_score_pair),
+    "reviewed_response": Job(_critique, garbled=""),  # any other text is a critique
+    "rated_response": Job(_score_attributes),
+    "original_response": Job(_rewrite),
+}
 
 
 def _points(quality: float) -> float:
@@ -174,15 +327,17 @@ def _points(quality: float) -> float:
     return 1 + 9 * quality
 
 
-def _clamp(score: float) -> int:
-    return max(1, min(10, round(score)))
+def _wordiness(world: World, prompt: str, response: str) -> float:
+    """Verbosity in [0, 1]."""
+    return min(1.0, world.excess_words(prompt, response) / LONG)
 
 
-def _mark(text: str, tag: str) -> str:
-    found = re.search(rf"^<{tag}((?:-[0-9]+)?)>$", text, re.MULTILINE)
-    return found[1] if found else ""
+def _mark(text: str) -> str | None:
+    """The mark of a prompt's tags, read off the question's, which comes before all data. None where there is none."""
+    found = re.search(r"^<question((?:-[0-9]+)?)>$", text, re.MULTILINE)
+    return found[1] if found else None
 
 
-def _inside(text: str, tag: str) -> str:
-    mark = _mark(text, tag)
+def _inside(text: str, tag: str, mark: str | None = None) -> str:
+    mark = (_mark(text) or "") if mark is None else mark
     return text.partition(f"<{tag}{mark}>\n")[2].partition(f"\n</{tag}{mark}>")[0]

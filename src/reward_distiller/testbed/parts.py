@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,11 +11,22 @@ from reward_distiller.config import World as WorldConfig
 from reward_distiller.construct.load import Rows
 from reward_distiller.errors import ConfigError
 from reward_distiller.evaluate.style_matrix import StyleItem
-from reward_distiller.teacher.endpoint import Transport
+from reward_distiller.files import Row
+from reward_distiller.teacher.endpoint import Transport, read_completion
 from reward_distiller.testbed.benchmark import style_items
 from reward_distiller.testbed.language import World
-from reward_distiller.testbed.models import CANDIDATE_DEFAULTS, CANDIDATES, TEACHER, TEACHER_DEFAULTS, ScriptedTransport
+from reward_distiller.testbed.models import (
+    CANDIDATE_DEFAULTS,
+    CANDIDATES,
+    MODELS,
+    TEACHER_DEFAULTS,
+    TEACHERS,
+    ScriptedTransport,
+    reply,
+)
 from reward_distiller.testbed.student import LM_TEACHER, STUDENT, Kind, pretrained
+
+DRAWS = 5  # of two candidates at one prompt, until one is better
 
 
 class TestbedParts:
@@ -31,15 +43,52 @@ class TestbedParts:
         """The world's parameters become part of the request, and so of the ledger's key."""
         if not model.is_testbed:
             return model
-        if model.model not in (TEACHER, *CANDIDATES):
-            raise ConfigError(f"the testbed has no model {model.model!r}; it has {', '.join([TEACHER, *CANDIDATES])}")
-        names = TEACHER_DEFAULTS if model.model == TEACHER else CANDIDATE_DEFAULTS
+        if model.model not in MODELS:
+            raise ConfigError(f"the testbed has no model {model.model!r}; it has {', '.join(MODELS)}")
+        names = TEACHER_DEFAULTS if model.model in TEACHERS else CANDIDATE_DEFAULTS
         options = {name: getattr(self.settings, name) for name in names}
         return model.model_copy(update={"extra_body": {**model.extra_body, "testbed": options}})
 
-    def rows(self, data: TestbedData) -> Rows:
+    def rows(self, data: TestbedData, labeled: bool = False) -> Rows:
+        """`count` rows: prompts, or pairs of two candidates' responses labeled by the ground truth."""
+        if labeled:
+            return list(enumerate(self._labeled(data), 1))
         texts = self.world.prompts(data.count, self.seed, data.split)
         return [(number, {"prompt": text}) for number, text in enumerate(texts, 1)]
+
+    def _labeled(self, data: TestbedData) -> list[Row]:
+        """Of prompts in their order; one at which the drawn candidates keep being equally good is passed over."""
+        found: list[Row] = []
+        prompts: list[str] = []
+        while len(found) < data.count:
+            taken = len(prompts)
+            prompts = self.world.prompts(taken + data.count - len(found), self.seed, data.split)
+            found += filter(None, map(self._pair, prompts[taken:]))
+        return found
+
+    def _pair(self, prompt: str) -> Row | None:
+        """Two distinct candidates' responses, the better one chosen; None where every draw is a tie."""
+        rng = random.Random(f"labeled:{self.seed}:{prompt}")
+        for draw in range(DRAWS):
+            names = rng.sample(sorted(CANDIDATES), 2)
+            texts = [self._attempt(name, prompt, draw) for name in names]
+            qualities = [self.world.quality(prompt, text) for text in texts]
+            if qualities[0] != qualities[1]:
+                best = qualities.index(max(qualities))
+                return {
+                    "prompt": prompt,
+                    "chosen": texts[best],
+                    "rejected": texts[1 - best],
+                    "chosen_model": names[best],
+                    "rejected_model": names[1 - best],
+                }
+        return None
+
+    def _attempt(self, name: str, prompt: str, draw: int) -> str:
+        """A candidate's response; each draw is another sample."""
+        request = {"model": name, "messages": [{"role": "user", "content": prompt}], "sample": draw}
+        options = {key: getattr(self.settings, key) for key in CANDIDATE_DEFAULTS}
+        return read_completion(reply({**request, "testbed": options, "labeled": self.seed})).text
 
     def student(self) -> Path:
         return self._pretrained(STUDENT)

@@ -23,7 +23,7 @@ from typing import Any
 
 from reward_distiller.errors import ConfigError
 from reward_distiller.teacher.endpoint import Refused
-from reward_distiller.testbed.models import CANDIDATES, TEACHER, completion_body, reply
+from reward_distiller.testbed.models import MODELS, completion_body, reply
 
 # 429 and 500 are answers that say "later"; reset breaks off in the middle of a body; hang never answers;
 # the rest are HTTP 200 with something in the body that no client can use.
@@ -95,7 +95,7 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path.rstrip("/") != "/v1/models":
             return self._error(404, f"there is no GET {self.path}")
         if self._allowed():
-            models = [{"id": name, "object": "model", "owned_by": "testbed"} for name in (TEACHER, *CANDIDATES)]
+            models = [{"id": name, "object": "model", "owned_by": "testbed"} for name in MODELS]
             self._json(200, {"object": "list", "data": models})
 
     def do_POST(self) -> None:

@@ -1,0 +1,48 @@
+"""`reward-distiller compare`: one config, several arms and seeds, one table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reward_distiller.config import Comparison, Config, load_comparison
+from reward_distiller.recipes import compare as recipe
+from reward_distiller.recipes.comparison_table import table
+from reward_distiller.recipes.store import Store
+from reward_distiller.testbed.parts import TestbedParts
+
+
+def parts_of(config: Config) -> TestbedParts:
+    return TestbedParts(config.testbed, config.seed)
+
+
+def compare(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file of a comparison")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[key.sub=value ...]", help="changes to that file")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say which runs are there and which are to do")] = False,
+) -> None:
+    """Run a config once for each arm and seed, and compare them in OUTPUT/table.md.
+
+    Example: reward-distiller compare configs/compare-ultrafeedback.yaml 'seeds=[0,1]'
+    """
+    comparison = load_comparison(config, overrides or [])
+    if dry_run:
+        return _show_dry_run(Store(comparison.store_path), comparison)
+    results = recipe.compare(comparison, parts_of)
+    typer.echo(table(results))
+    typer.echo(f"results: {Path(comparison.output) / 'results.json'}")
+
+
+def _show_dry_run(store: Store, comparison: Comparison) -> None:
+    runs = recipe.planned(comparison, store)
+    to_do = {run.key for run in recipe.missing(runs, store)}
+    width = max(len(run.arm) for run in runs) + 2
+    typer.echo(f"{'arm':<{width}}{'seed':>6}  {'':<7}  run")
+    for run in runs:
+        typer.echo(
+            f"{run.arm:<{width}}{run.seed:>6}  {'to do' if run.key in to_do else 'done':<7}  {store.place(run.key)}"
+        )

@@ -1,0 +1,72 @@
+"""Who writes the critiques that a reward model reads beside responses: a teacher through the ledger, or known pairs.
+
+A model that writes its own brings its critic along (`model/critiques.py`). Knows no reward models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from reward_distiller.config import ChatModel, Config
+from reward_distiller.construct.critique import critique_responses
+from reward_distiller.errors import ConfigError, NeedsCritique
+from reward_distiller.model.critiques import Critic, Rows
+from reward_distiller.recipes.parts import Parts
+from reward_distiller.records import Message, Pair, Prompt
+from reward_distiller.teacher.endpoint import check_environment
+from reward_distiller.teacher.engine import Engine, open_engine
+from reward_distiller.teacher.prompts import Templates
+
+
+@dataclass(frozen=True)
+class TeacherCritic:
+    """A teacher, asked through an open ledger. Calling it raises CallsFailed where a critique does not come."""
+
+    teacher: ChatModel
+    templates: Templates
+    engine: Engine
+
+    def __call__(self, rows: Rows) -> list[list[str]]:
+        asked = [(_prompt(messages), responses) for messages, responses in rows]
+        return critique_responses(asked, self.teacher, self.templates, self.engine)
+
+    def cost(self) -> list[dict[str, Any]]:
+        return self.engine.cost([self.teacher])
+
+
+@contextmanager
+def teacher_critic(config: Config, parts: Parts) -> Iterator[TeacherCritic]:
+    """The critic that a run's config names: its `teacher`, asked through its ledger, so that nothing is bought twice.
+
+    Raises ConfigError for a config that names no teacher.
+    """
+    if config.teacher is None:
+        raise ConfigError("the config that is to give a teacher's critiques names no `teacher`. Add one")
+    check_environment(config.teacher)
+    templates = Templates(config.annotation.templates)
+    with open_engine(config.ledger_path, parts.transports) as engine:
+        yield TeacherCritic(parts.chat_model(config.teacher), templates, engine)
+
+
+def recorded_critic(pairs: Sequence[Pair]) -> Critic:
+    """The critiques that pairs bring along, for their own responses only."""
+    known = {
+        (pair.prompt.id, response): critique
+        for pair in pairs
+        for response, critique in ((pair.chosen, pair.chosen_critique), (pair.rejected, pair.rejected_critique))
+    }
+
+    def critic(rows: Rows) -> list[list[str]]:
+        found = [[known.get((_prompt(messages).id, text)) for text in responses] for messages, responses in rows]
+        if any(critique is None for critiques in found for critique in critiques):
+            raise NeedsCritique("the model reads a teacher's critiques: name a `teacher`, or give pairs with them")
+        return [[str(critique) for critique in critiques] for critiques in found]
+
+    return critic
+
+
+def _prompt(messages: Sequence[dict[str, str]]) -> Prompt:
+    return Prompt.of(tuple(Message.model_validate(m) for m in messages))
