@@ -88,3 +88,13 @@ class MissingExtra(RewardDistillerError):
 
     def __init__(self, package: str, extra: str):
         super().__init__(f"this needs the package {package!r}: pip install 'reward-distiller[{extra}]'")
+
+
+class RunFailed(RewardDistillerError):
+    """One of the runs that a command started; it ends with that run's exit code."""
+
+    def __init__(self, title: str, exit_code: int, said: str):
+        self.exit_code = exit_code
+        super().__init__(
+            f"{title}: ended with exit code {exit_code}. {said}\nMend it and run again; finished runs stay as they are"
+        )

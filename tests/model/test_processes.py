@@ -17,7 +17,8 @@ LAUNCH = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--rdzv-backend=c
 def train(folder, *options, launch=()):
     folder.mkdir()
     command = [sys.executable, *launch, str(CHILD), str(folder), *options]
-    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-5000:]
     log = [json.loads(line) for line in (folder / "training.jsonl").read_text().splitlines()]
     return log, json.loads((folder / "rewards.json").read_text())["rewards"]
 

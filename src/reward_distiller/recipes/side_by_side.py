@@ -17,7 +17,7 @@ from pathlib import Path
 
 import reward_distiller
 from reward_distiller.console import say
-from reward_distiller.errors import ConfigError, RewardDistillerError
+from reward_distiller.errors import ConfigError, RunFailed
 from reward_distiller.files import locked
 
 POLL = 0.1  # seconds
@@ -25,20 +25,13 @@ TO_STOP = 30.0  # seconds for a child to end by itself
 LAST_LINES = 15
 
 
-class RunFailed(RewardDistillerError):
-    """A child process ended with an error; `exit_code` is its own."""
-
-    def __init__(self, title: str, exit_code: int, log: Path):
-        self.exit_code = exit_code if exit_code > 0 else 128 - exit_code  # ended by a signal
-        try:
-            lines = log.read_text("utf-8", "replace").splitlines()[-LAST_LINES:]
-        except OSError:
-            lines = []
-        said = "".join(f"\n  {line}" for line in lines)
-        super().__init__(
-            f"{title}: ended with exit code {self.exit_code}. The last lines of {log}:{said}\n"
-            "Mend it and run again; finished runs stay as they are"
-        )
+def _failure(title: str, code: int, log: Path) -> RunFailed:
+    try:
+        lines = log.read_text("utf-8", "replace").splitlines()[-LAST_LINES:]
+    except OSError:
+        lines = []
+    said = "".join(f"\n  {line}" for line in lines)
+    return RunFailed(title, code if code > 0 else 128 - code, f"The last lines of {log}:{said}")  # below 0: a signal
 
 
 @dataclass(frozen=True)
@@ -119,7 +112,7 @@ def _ended(child: _Child) -> Iterator[RunFailed]:
     code = child.process.returncode
     _let_go(child)
     if code:
-        failure = RunFailed(child.job.title, code, child.job.beside(".log"))
+        failure = _failure(child.job.title, code, child.job.beside(".log"))
         say(f"error: {failure}")
         yield failure
     else:

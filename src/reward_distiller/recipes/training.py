@@ -151,8 +151,9 @@ def _train(
         return made
 
     to_train, to_validate = split_prompts(pairs, settings.validation, config.seed, "validation")
-    training, validation = encoded(to_train), encoded(to_validate)
-    if settings.validation and not validation:
+    judges = stage.objective.pair_weight > 0  # or there is no pair loss to choose weights by
+    training, validation = encoded(to_train), encoded(to_validate) if judges else []
+    if settings.validation and judges and not validation:
         say("train: no prompt fell to the validation share; the last step's weights are kept")
     for reason, count in sorted(dropped.items()):
         say(f"{stage.name}: {count} pairs: {reason}")
