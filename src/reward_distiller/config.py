@@ -144,13 +144,9 @@ class Annotation(Section):
     allowed_failures: float = Field(0.0, ge=0, le=1, description="share of a step's calls that may fail for good")
 
 
-class RMDistiller(Section):
-    """The method's own parts and weights (paper, sections 3.2 to 3.4)."""
+class Refined(Section):
+    """Refined pairs and generative regularization (paper, sections 3.2 to 3.4)."""
 
-    loss: Literal["margin_regression", "margin_bradley_terry", "lsam", "bradley_terry"] = Field(
-        "margin_regression", description="of pairs; anything but margin_regression is an ablation"
-    )
-    refine: bool = Field(True, description="Contrastive Refinement")
     scoring: Literal["self_calibrated", "pairwise"] = "self_calibrated"
     tau_e: int = Field(0, ge=0, description="refined pairs need an edit distance above this (characters)")
     tau_s: float = Field(3.0, ge=0, description="refined pairs need a margin above this (points)")
@@ -167,7 +163,7 @@ class RMDistiller(Section):
         return data
 
     @model_validator(mode="after")
-    def _weights(self) -> RMDistiller:
+    def _weights(self) -> Refined:
         if self.alpha + self.beta >= 1:
             raise ValueError("alpha + beta must stay below 1: the margin loss weighs 1 - alpha - beta")
         if self.kl_teacher is not None and self.kl_store is not None:
@@ -175,6 +171,21 @@ class RMDistiller(Section):
         if self.beta > 0 and self.kl_teacher is None and self.kl_store is None:
             raise ValueError("beta > 0 needs kl_teacher, a local LM of the student's vocabulary; or set beta: 0")
         return self
+
+
+class RMDistiller(Refined):
+    """Each part can be taken away, for an ablation."""
+
+    loss: Literal["margin_regression", "margin_bradley_terry", "lsam", "bradley_terry"] = Field(
+        "margin_regression", description="of pairs; anything but margin_regression is an ablation"
+    )
+    refine: bool = Field(True, description="Contrastive Refinement")
+
+
+class ContrastiveClosure(Refined):
+    """RM-Distiller with closed pairs. Its regression learns from small margins too, so it takes all above 0."""
+
+    tau_s: float = Field(0.0, ge=0, description="refined pairs need a margin above this (points)")
 
 
 class SteerLM(Section):
@@ -321,6 +332,7 @@ class Config(Section):
     cloud: Cloud = Cloud()
     rmboost: RMBoost = RMBoost()
     rm_distiller: RMDistiller = RMDistiller()
+    contrastive_closure: ContrastiveClosure = ContrastiveClosure()
     student: Student
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
@@ -353,6 +365,12 @@ class Config(Section):
     def given(self) -> dict[str, Any]:
         """What was written, before defaults were filled in; a copy."""
         return copy.deepcopy(self._given)
+
+    @property
+    def of_method(self) -> Section | None:
+        """The section that has the method's name, and that no other method reads; None where it has none."""
+        section = getattr(self, self.method, None)
+        return section if isinstance(section, Section) else None
 
     @property
     def ledger_path(self) -> Path:

@@ -4,6 +4,7 @@ from reward_distiller.errors import ConfigError
 from reward_distiller.methods import (
     bradley_terry,
     cloud,
+    contrastive_closure,
     lsam,
     margin_bradley_terry,
     rm_distiller,
@@ -15,7 +16,17 @@ from reward_distiller.methods.protocol import Method
 
 METHODS: dict[str, Method] = {
     module.METHOD.name: module.METHOD
-    for module in (bradley_terry, margin_bradley_terry, steerlm, lsam, synrm, cloud, rmboost, rm_distiller)
+    for module in (
+        bradley_terry,
+        margin_bradley_terry,
+        steerlm,
+        lsam,
+        synrm,
+        cloud,
+        rmboost,
+        rm_distiller,
+        contrastive_closure,
+    )
 }
 
 

@@ -33,6 +33,8 @@ INPUTS = (  # what may be a local file or folder; a section or value that is not
     ("student", "from_scratch", "tokenizer"),
     ("rm_distiller", "kl_teacher"),
     ("rm_distiller", "kl_store"),
+    ("contrastive_closure", "kl_teacher"),
+    ("contrastive_closure", "kl_store"),
 )
 TESTBED = "testbed"  # the name of a model that is no folder, whatever lies there
 

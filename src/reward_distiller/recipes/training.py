@@ -17,7 +17,7 @@ import torch
 import transformers
 
 from reward_distiller import __version__
-from reward_distiller.config import Config, fill_data_folder
+from reward_distiller.config import Config, Refined, fill_data_folder
 from reward_distiller.console import say, track
 from reward_distiller.construct.pipeline import split_prompts
 from reward_distiller.errors import ConfigError
@@ -54,8 +54,8 @@ def check_training(config: Config, parts: Parts, chat: ChatFormat) -> None:
     if len(stages) > 1 and processes() > 1:
         raise ConfigError(f"method {config.method} writes its own critiques between two trainings: use one process")
     if any(stage.objective.kl_weight > 0 for stage in stages):
-        if config.rm_distiller.kl_store:
-            StoredTeacher.open(config.rm_distiller.kl_store, chat.tokenizer)
+        if store := _kl_settings(config).kl_store:
+            StoredTeacher.open(store, chat.tokenizer)
         else:
             _kl_teacher(config, parts, chat)
 
@@ -208,7 +208,7 @@ def _run_key(config: Config, chat: ChatFormat, pairs: list[Pair]) -> str:
             "pairs": [p.model_dump(mode="json", include=READ) for p in pairs],
             "config": inputs,
             "student": [fingerprint(chat.where), chat.tokenizer.chat_template],
-            "kl_teacher": fingerprint(config.rm_distiller.kl_teacher or config.rm_distiller.kl_store or ""),
+            "kl_teacher": fingerprint(_kl_settings(config).kl_teacher or _kl_settings(config).kl_store or ""),
             "versions": [__version__, torch.__version__, transformers.__version__],
         }
     )
@@ -235,9 +235,15 @@ def _network(config: Config, chat: ChatFormat) -> RewardNetwork:
     return network
 
 
+def _kl_settings(config: Config) -> Refined:
+    """The method's own; what stands there by default names no teacher."""
+    own = config.of_method
+    return own if isinstance(own, Refined) else Refined(beta=0.0)
+
+
 def _kl_teacher(config: Config, parts: Parts, chat: ChatFormat) -> str:
     """The path of the KL teacher, its vocabulary checked."""
-    name = config.rm_distiller.kl_teacher
+    name = _kl_settings(config).kl_teacher
     path = str(parts.kl_teacher()) if name == "testbed" else str(name)
     check_vocabularies(chat.tokenizer, load_tokenizer(path), path)
     return path
@@ -246,8 +252,8 @@ def _kl_teacher(config: Config, parts: Parts, chat: ChatFormat) -> str:
 def _token_teacher(config: Config, parts: Parts, chat: ChatFormat, stage: Stage) -> TokenTeacher | None:
     if stage.objective.kl_weight == 0:
         return None
-    if config.rm_distiller.kl_store:
-        return StoredTeacher.open(config.rm_distiller.kl_store, chat.tokenizer)
+    if store := _kl_settings(config).kl_store:
+        return StoredTeacher.open(store, chat.tokenizer)
     lm = load_teacher_lm(_kl_teacher(config, parts, chat), device_of(config.training.device))
     lm_head_of(lm)
     return ReferenceLM(lm)
