@@ -7,7 +7,7 @@ import copy
 import pytest
 import yaml
 
-from reward_distiller.config import apply_override, load_config, parse_config, parse_yaml
+from reward_distiller.config import apply_override, dump_yaml, load_config, parse_config, parse_yaml
 from reward_distiller.errors import ConfigError
 
 GOOD = {
@@ -165,3 +165,9 @@ def test_numbers_with_an_exponent_are_numbers_in_files_too(tmp_path):
 def test_overrides_into_lists_of_plain_values_are_refused(key):
     with pytest.raises(ConfigError, match="override"):
         apply_override({"stop": ["a"]}, f"{key}=1")
+
+
+def test_a_written_config_is_read_as_it_was(tmp_path):
+    config = parse_config({**GOOD, "student": {"model": "m", "revision": "4e12"}})
+    (tmp_path / "config.yaml").write_text(dump_yaml(config))
+    assert load_config(tmp_path / "config.yaml").model_dump() == config.model_dump()

@@ -183,9 +183,7 @@ class RMDistiller(Refined):
 
 
 class ContrastiveClosure(Refined):
-    """RM-Distiller with closed pairs. Its regression learns from small margins too, so it takes all above 0."""
-
-    tau_s: float = Field(0.0, ge=0, description="refined pairs need a margin above this (points)")
+    """RM-Distiller with closed pairs, on the same refined pairs."""
 
 
 class SteerLM(Section):
@@ -208,12 +206,12 @@ class Critiques(Section):
     """Critiques that stand between a response and its reward. They follow `request` as a turn of their own."""
 
     request: str = Field("Critique your last reply.", min_length=1, description="the user's turn that asks for one")
-    max_tokens: int = Field(128, ge=1, description="of a critique that the reward model writes itself")
 
 
 class Cloud(Critiques):
     """Critique-out-loud: the reward model writes its critique itself."""
 
+    max_tokens: int = Field(128, ge=1, description="of a critique that the reward model writes")
     sft_epochs: int = Field(1, ge=1, description="passes over the teacher's critiques, before the reward head")
     sft_learning_rate: float | None = Field(None, gt=0, description="unset: that of the training")
     lm_weight: float = Field(1.0, ge=0, description="weight of the NLL of critiques beside the pair loss")
@@ -230,6 +228,8 @@ class RMBoost(Section):
 
     @model_validator(mode="after")
     def _enough(self) -> RMBoost:
+        if len(set(self.aspects)) < len(self.aspects) or not all(a.strip() for a in self.aspects):
+            raise ValueError("an aspect stands there twice, or is empty")
         if self.aspects_per_pair > len(self.aspects):
             raise ValueError("aspects_per_pair is more than there are aspects")
         return self
@@ -425,9 +425,19 @@ class _Yaml(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_Yaml.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+"), list("-+0123456789")
-)
+class _Dumper(yaml.SafeDumper):
+    """Quotes the texts that `_Yaml` would read as numbers."""
+
+
+for _form in (_Yaml, _Dumper):
+    _form.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+"), list("-+0123456789")
+    )
+
+
+def dump_yaml(config: Section) -> str:
+    """The resolved config; `load_config` reads the same from it."""
+    return yaml.dump(config.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False)
 
 
 def parse_yaml(text: str) -> Any:

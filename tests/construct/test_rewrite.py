@@ -9,7 +9,7 @@ import pytest
 from helpers import HOSTILE, fake, fake_engine, labeled
 
 from reward_distiller.construct.pairs import read_pairs, write_pairs
-from reward_distiller.construct.reference import add_references
+from reward_distiller.construct.reference import add_references, ask_references
 from reward_distiller.construct.rewrite import Rewriting, draw_change, rewrite
 from reward_distiller.records import Prompt
 from reward_distiller.teacher.endpoint import Refused
@@ -43,7 +43,10 @@ def editor(request) -> str:
 
 
 def run(engine, subjects, teacher=TEACHER, seed=0, better=0.5):
-    return rewrite(subjects, teacher, TEMPLATES, engine, seed, Rewriting(ASPECTS, 2, better))
+    own, referenced = ask_references(subjects, teacher, engine)
+    responses = [(p, own[p.id]) for p in subjects if p.id in own]
+    pairs, rewritten = rewrite(responses, teacher, TEMPLATES, engine, seed, Rewriting(ASPECTS, 2, better))
+    return pairs, [referenced, rewritten]
 
 
 def numbers(balance) -> dict[str, int]:

@@ -91,6 +91,24 @@ def test_a_stage_without_pair_loss_leaves_the_reward_head_alone():
     assert not torch.equal(network.lm_head.weight, body)
 
 
+def test_an_attribute_called_overall_does_not_replace_the_score():
+    pairs = pairs_with(chosen_attributes={"overall": 1.0}, rejected_attributes={"overall": 5.0})
+    encoded, _ = encode_pairs(pairs, tiny.chat(), 500, Reading(("overall",)))
+    assert encoded[0].chosen_scores == (pairs[0].chosen_score,)
+
+
+def test_an_empty_critique_supervises_nothing_where_a_turn_has_no_end():
+    template = (
+        "{% for m in messages %}[{{ m.role }}] {{ m.content }}{% endfor %}"
+        "{% if add_generation_prompt %}[assistant] {% endif %}"
+    )
+    chat = tiny.chat(template)
+    pairs = pairs_with(chosen_critique="", rejected_critique="bad")
+    encoded, _ = encode_pairs(pairs, chat, 500, Reading((), "critiques", REQUEST))
+    assert all(s.response for pair in encoded for s in pair.supervised)
+    assert len(encoded[0].supervised) == 1
+
+
 def test_what_a_pair_lacks_is_named():
     chat = tiny.chat()
     with pytest.raises(TrainingError, match="no chosen_critique"):

@@ -434,6 +434,15 @@ def test_table_of_one_seed() -> None:
     assert panels(results) == {"held-out pairs": {"a": (60, 55, 65), "b": (63, 58, 68)}}
 
 
+def test_figures_on_other_held_out_pairs_are_not_subtracted() -> None:
+    same, other = ({**run_of(63), "held_out_pairs": name} for name in ("one set", "another set"))
+    results = results_of([0], a=[{**run_of(60), "held_out_pairs": "one set"}], b=[same], c=[other])
+    assert results["arms"]["b"]["difference"]["held_out.accuracy"]["mean"] == 3
+    assert "held_out.accuracy" not in results["arms"]["c"]["difference"]
+    assert "Not all arms have the same held-out pairs" in table(results)
+    assert "Not all arms" not in table(results_of([0], a=[same], b=[same]))
+
+
 def test_runs_that_lack_a_figure_are_left_out_of_it() -> None:
     without = run_of(60)
     without["figures"] = {}

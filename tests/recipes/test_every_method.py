@@ -16,7 +16,7 @@ from reward_distiller.errors import ConfigError, NeedsCritique
 from reward_distiller.methods import METHODS
 from reward_distiller.model.reward_model import RewardModel
 from reward_distiller.model.trainer import Trainer
-from reward_distiller.recipes.reward_model import dry_run, run
+from reward_distiller.recipes.reward_model import dry_run, run, train_on_pairs
 from reward_distiller.testbed.parts import TestbedParts
 
 PROMPT = "name two fruits but not mango ."
@@ -72,12 +72,36 @@ def test_synrm_scores_nothing_without_critiques(tmp_path: Path, cache: Path) -> 
     assert good != bad
 
 
+def test_synrm_without_a_teacher_is_refused_before_it_trains(tmp_path: Path, cache: Path) -> None:
+    rows = [
+        {"prompt": PROMPT, "chosen": f"plum , {w} .", "rejected": f"boots , {w} .", "chosen_critique": "right ."}
+        for w in ("fig", "lemon")
+    ]
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text("\n".join(json.dumps(row) for row in rows))
+
+    def config(prompts: int) -> Config:
+        made = config_of(tmp_path, cache, "synrm", evaluation={"testbed_prompts": prompts}).given
+        recorded = {"scenario": "labeled", "prompts": None, "candidates": [], "teacher": None}
+        return parse_config({**made, **recorded, "pairs": {"path": str(pairs)}})
+
+    parts = TestbedParts(config(0).testbed, 0)
+    with pytest.raises(ConfigError, match="name a `teacher`"):
+        train_on_pairs(config(20), parts)
+    with pytest.raises(NeedsCritique, match="has not both"):
+        train_on_pairs(config(0), parts)
+    assert not (tmp_path / "run" / "training.jsonl").exists()
+    full = [{**row, "rejected_critique": "wrong ."} for row in rows]
+    pairs.write_text("\n".join(json.dumps(row) for row in full))
+    assert train_on_pairs(config(0), parts)["training"]["pairs"] == 2
+
+
 def test_cloud_writes_its_own_critiques(tmp_path: Path, cache: Path) -> None:
     do_run(config_of(tmp_path, cache, "cloud"))
     own = {row["id"]: row for row in rows_of(tmp_path / "run" / "own_critiques.jsonl")}
     pairs = rows_of(tmp_path / "run" / "pairs.jsonl")
     assert set(own) == {row["id"] for row in pairs}
-    assert any(own[row["id"]]["chosen_critique"] != row["chosen_critique"] for row in pairs)
+    assert any(own[row["id"]]["chosen"] != row["chosen_critique"] for row in pairs)
     written = rows_of(tmp_path / "run" / "training-sft.jsonl")
     assert written[-1]["nll"] < written[0]["nll"]
     assert all(row["nll"] > 0 for row in rows_of(tmp_path / "run" / "training.jsonl"))

@@ -73,7 +73,7 @@ def train(
     pairs: Annotated[str, typer.Option(help="file with prompt, chosen, rejected and, for a margin, the two scores")],
     student: Annotated[str, typer.Option(help="folder or Hub id of a causal LM; or testbed")],
     output: Annotated[str, typer.Option(help="run folder")],
-    method: Annotated[str, typer.Option(help="bradley_terry or rm_distiller")] = "rm_distiller",
+    method: Annotated[str, typer.Option(help="one of docs/methods.md")] = "rm_distiller",
     overrides: Overrides = None,
 ) -> None:
     """Only the second half, on your own pairs; nothing is asked of a teacher.

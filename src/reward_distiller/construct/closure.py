@@ -16,10 +16,7 @@ from reward_distiller.records import Pair
 
 
 def close_triangles(pairs: Sequence[Pair], refined: Sequence[Pair]) -> tuple[list[Pair], Balance]:
-    """A closed pair for each refined one whose response is not the chosen one already.
-
-    Equal scores are kept, for a regression learns from them too; the refined response is named chosen then.
-    """
+    """A closed pair for each refined one, where the two differ in text and in score."""
     sampled = {p.id: p for p in pairs}
     closed: dict[str, Pair] = {}
     balance = Balance("close", "refined pairs", len(refined))
@@ -29,6 +26,9 @@ def close_triangles(pairs: Sequence[Pair], refined: Sequence[Pair]) -> tuple[lis
             balance.lose("dropped", "the refined response is the chosen one", item.id)
             continue
         pair = _closed(item, origin)
+        if pair.margin == 0:
+            balance.lose("tied", "equal scores", item.id)
+            continue
         if pair.id in closed:
             balance.lose("dropped", "duplicate closed pair", item.id)
             continue

@@ -15,7 +15,7 @@ from reward_distiller.construct.candidates import candidate_questions, collect_c
 from reward_distiller.construct.closure import close_triangles
 from reward_distiller.construct.critique import add_critiques
 from reward_distiller.construct.filter import filter_edits, filter_margins
-from reward_distiller.construct.reference import add_references
+from reward_distiller.construct.reference import add_references, ask_references
 from reward_distiller.construct.refine import refine
 from reward_distiller.construct.rewrite import Rewriting, rewrite
 from reward_distiller.construct.score import score_pairwise, score_self_calibrated
@@ -47,6 +47,13 @@ class ConstructionPlan:
     critiques: bool = False
     attributes: tuple[str, ...] = ()
 
+    def check(self, *, has_teacher: bool) -> None:
+        """Raise ConfigError where a teacher would have to be asked, and scores are recorded."""
+        if not has_teacher and self.refinement:
+            raise ConfigError("refinement needs a `teacher`; with recorded scores set rm_distiller.refine=false")
+        if not has_teacher and self.rewriting:
+            raise ConfigError("rewriting needs a `teacher`: recorded scores come without one to ask")
+
     @property
     def draws_candidates(self) -> bool:
         return self.rewriting is None
@@ -74,24 +81,21 @@ class Construction:
         return self._complete(sampled, plan)
 
     def labeled(self, labeled: Sequence[Pair], plan: ConstructionPlan) -> list[Pair]:
+        plan.check(has_teacher=self.teacher is not None)
         if plan.rewriting:
             return self._rewritten(distinct_prompts(labeled), plan.rewriting)
         kept = self._note(*agree(labeled, self.teacher, self.templates, self.engine, self.seed))
         return self._complete(kept, plan)
 
     def _rewritten(self, prompts: Sequence[Prompt], how: Rewriting) -> list[Pair]:
-        if self.teacher is None:
-            raise ConfigError("rewriting needs a `teacher`: recorded scores come without one to ask")
-        pairs, balances = rewrite(prompts, self.teacher, self.templates, self.engine, self.seed, how)
-        for balance in balances:
-            self._note(None, balance)
-        return pairs
+        assert self.teacher is not None
+        own = self._note(*ask_references(prompts, self.teacher, self.engine))
+        responses = [(prompt, own[prompt.id]) for prompt in prompts if prompt.id in own]
+        return self._note(*rewrite(responses, self.teacher, self.templates, self.engine, self.seed, how))
 
     def _complete(self, pairs: list[Pair], plan: ConstructionPlan) -> list[Pair]:
         """What the plan adds to annotated pairs; the result is ordered by prompt, sampled before refined."""
         if self.teacher is None:
-            if plan.refinement:
-                raise ConfigError("refinement needs a `teacher`; with recorded scores set rm_distiller.refine=false")
             return pairs  # critiques and attributes are read from the rows, or found missing when they are encoded
         if plan.references or plan.refinement:
             pairs = self._note(*add_references(pairs, self.teacher, self.engine))

@@ -12,7 +12,6 @@ from typing import Literal
 
 from reward_distiller.config import ChatModel
 from reward_distiller.construct.balance import Balance
-from reward_distiller.construct.reference import ask_references
 from reward_distiller.records import Pair, Prompt
 from reward_distiller.teacher.engine import Answer, Engine, Question
 from reward_distiller.teacher.parsing import parse_rewriting
@@ -56,16 +55,16 @@ def rewriting_question(prompt: Prompt, response: str, change: Change, templates:
 
 
 def rewrite(
-    prompts: Sequence[Prompt],
+    responses: Sequence[tuple[Prompt, str]],
     teacher: ChatModel,
     templates: Templates,
     engine: Engine,
     seed: int,
     how: Rewriting,
-) -> tuple[list[Pair], list[Balance]]:
-    """A pair of the teacher's response and its rewriting for each prompt, and the balances of both steps."""
-    own, referenced = ask_references(prompts, teacher, engine)
-    subjects = {p.id: p for p in prompts if p.id in own}
+) -> tuple[list[Pair], Balance]:
+    """A pair of the teacher's own response to each prompt and its rewriting."""
+    own = {prompt.id: response for prompt, response in responses}
+    subjects = {prompt.id: prompt for prompt, _ in responses}
     changes = {identity: draw_change(prompt, seed, how) for identity, prompt in subjects.items()}
     questions = [rewriting_question(subjects[i], own[i], change, templates) for i, change in changes.items()]
     outcomes = engine.ask(teacher, "rewrite", questions)
@@ -94,4 +93,4 @@ def rewrite(
             )
         )
         balance.keep()
-    return pairs, [referenced, balance.check()]
+    return pairs, balance.check()

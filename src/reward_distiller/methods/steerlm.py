@@ -17,11 +17,11 @@ from reward_distiller.model.objectives import Objective, attribute_regression
 
 
 def plan(config: Config) -> ConstructionPlan:
-    return ConstructionPlan(attributes=tuple(name for name in config.steerlm.attributes if name != "overall"))
+    return ConstructionPlan(attributes=tuple(name for name in sorted(config.steerlm.attributes) if name != "overall"))
 
 
 def stages(config: Config) -> tuple[Stage, ...]:
-    names, weights = zip(*config.steerlm.attributes.items(), strict=True)
+    names, weights = zip(*sorted(config.steerlm.attributes.items()), strict=True)
     objective = Objective(attribute_regression, attributes=weights, absolute=True)
     return (Stage(objective, Reading(scores=names)),)
 

@@ -24,7 +24,7 @@ def stages(config: Config) -> tuple[Stage, ...]:
 
 
 def needs(config: Config) -> CritiqueNeed:
-    return CritiqueNeed("teacher", config.synrm.request, config.synrm.max_tokens)
+    return CritiqueNeed("teacher", config.synrm.request)
 
 
 def describe(config: Config) -> str:

@@ -80,7 +80,9 @@ def encode_pairs(
     dropped: Counter[str] = Counter()
     for pair in pairs:
         chosen, rejected = (_sequence(pair, side, chat, reading) for side in ("chosen", "rejected"))
-        supervised: tuple[Encoded, ...] = (chosen, rejected) if reading.supervised == "critiques" else ()
+        supervised: tuple[Encoded, ...] = ()
+        if reading.supervised == "critiques":
+            supervised = tuple(s for s in (chosen, rejected) if s.response)  # an empty one may have no token at all
         if reading.supervised == "teacher_response" and pair.teacher_response is not None:
             supervised = (chat.encode(pair.prompt.as_dicts(), pair.teacher_response, supervised=True),)
         if max(len(chosen), len(rejected)) > max_length:
@@ -110,7 +112,7 @@ def _sequence(pair: Pair, side: str, chat: ChatFormat, reading: Reading) -> Enco
 def _scores(pair: Pair, side: str, names: Sequence[str]) -> tuple[float, ...]:
     if not names:
         return (0.0,)
-    known = {"overall": getattr(pair, f"{side}_score"), **(getattr(pair, f"{side}_attributes") or {})}
+    known = {**(getattr(pair, f"{side}_attributes") or {}), "overall": getattr(pair, f"{side}_score")}
     missing = [name for name in names if known.get(name) is None]
     if missing:
         columns = f"{side}_score" if missing == ["overall"] else f"{side}_attributes with {', '.join(missing)}"

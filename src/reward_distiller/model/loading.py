@@ -76,6 +76,24 @@ def is_classifier(config: Any) -> bool:
     return any(name.endswith("SequenceClassification") for name in config.architectures or [])
 
 
+def check_student(path: str, *, attributes: int = 1, generates: bool = False, **plain: Any) -> Any:
+    """The config of a model to train. Raises ModelError where its kind cannot do what a method asks of it."""
+    try:
+        config = transformers.AutoConfig.from_pretrained(path, **plain)
+    except UNREADABLE as error:
+        raise ModelError(f"no model can be loaded from {path} ({first_line(error)})") from error
+    if is_classifier(config):
+        if attributes > 1:
+            raise ModelError(f"{path} is a reward model with one output; {attributes} attributes need a base LM")
+        tied = config.get_text_config().tie_word_embeddings
+        if generates and not tied and _lm_head_file(path, plain.get("revision")) is None:
+            raise ModelError(
+                f"{path} has no LM head, which the method trains. Start from a base LM or from a model that this "
+                "package exported, or choose a method without one; rm_distiller is, with alpha=0 and beta=0"
+            )
+    return config
+
+
 def load_network(
     path: str, chat: ChatFormat, seed: int, *, attributes: int = 1, generates: bool = False, **options: Any
 ) -> RewardNetwork:
@@ -85,14 +103,8 @@ def load_network(
     one that does not make the LM's own logits is refused.
     """
     plain = {k: v for k, v in options.items() if k in ("revision", "trust_remote_code")}
-    try:
-        config = transformers.AutoConfig.from_pretrained(path, **plain)
-    except UNREADABLE as error:
-        raise ModelError(f"no model can be loaded from {path} ({first_line(error)})") from error
-    if is_classifier(config):
-        if attributes > 1:
-            raise ModelError(f"{path} is a reward model with one output; {attributes} attributes need a base LM")
-        return continue_network(load_classifier(path, **options), chat)
+    if is_classifier(check_student(path, attributes=attributes, generates=generates, **plain)):
+        return continue_network(load_classifier(path, **options), chat, plain.get("revision"))
     lm = load_causal_lm(path, **options)
     if generates:
         lm_head_of(lm)
@@ -147,13 +159,13 @@ def build_network(lm: Any, chat: ChatFormat, seed: int, attributes: int = 1) -> 
     return network
 
 
-def continue_network(classifier: Any, chat: ChatFormat) -> RewardNetwork:
+def continue_network(classifier: Any, chat: ChatFormat, revision: str | None = None) -> RewardNetwork:
     """Train an existing reward model further: its head is kept, and its LM head where the checkpoint has one."""
     pad = _make_room(classifier, chat)
     classifier.config.pad_token_id = classifier.config.get_text_config().pad_token_id = pad
     _checked_head(classifier, chat.where)
     classifier.score.float()
-    network = RewardNetwork(classifier, kept_lm_head(classifier, chat.where))
+    network = RewardNetwork(classifier, kept_lm_head(classifier, chat.where, revision))
     disable_dropout(network)
     return network
 
@@ -182,14 +194,11 @@ def kept_lm_head(classifier: Any, where: str, revision: str | None = None) -> nn
     It is the input embedding itself where the two are tied, or lm_head.safetensors as our export writes it.
     """
     embedding = classifier.base_model.get_input_embeddings()
-    file = Path(where) / LM_HEAD
-    if not Path(where).is_dir():
-        found = cached_file(where, LM_HEAD, revision=revision, **MAY_BE_MISSING)
-        file = Path(found) if found else file
-    if not file.is_file() and not classifier.config.get_text_config().tie_word_embeddings:
+    file = _lm_head_file(where, revision)
+    if file is None and not classifier.config.get_text_config().tie_word_embeddings:
         return None
     vocabulary, hidden = embedding.weight.shape
-    state = {k.removeprefix("lm_head."): v for k, v in load_file(file).items()} if file.is_file() else {}
+    state = {k.removeprefix("lm_head."): v for k, v in load_file(file).items()} if file else {}
     head = nn.Linear(hidden, vocabulary, bias="bias" in state, dtype=torch.float32, device=embedding.weight.device)
     if not state:
         head.weight = embedding.weight
@@ -201,6 +210,14 @@ def kept_lm_head(classifier: Any, where: str, revision: str | None = None) -> nn
         if "bias" in state:
             head.bias.zero_()[: state["bias"].shape[0]] = state["bias"]
     return head
+
+
+def _lm_head_file(where: str, revision: str | None) -> Path | None:
+    if Path(where).is_dir():
+        file = Path(where) / LM_HEAD
+        return file if file.is_file() else None
+    found = cached_file(where, LM_HEAD, revision=revision, **MAY_BE_MISSING)
+    return Path(found) if found else None
 
 
 def device_of(name: str | None) -> torch.device:

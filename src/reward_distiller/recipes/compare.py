@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reward_distiller.config import Comparison, Config, apply_override, load_config, parse_config
+from reward_distiller.config import Comparison, Config, apply_override, dump_yaml, load_config, parse_config
 from reward_distiller.console import say
-from reward_distiller.errors import ConfigError, MissingExtra, RewardDistillerError
+from reward_distiller.errors import ConfigError, MissingExtra, RewardDistillerError, RunFailed
 from reward_distiller.evaluate.plots import check_plots, plot_intervals
 from reward_distiller.files import locked, write_json, write_text
 from reward_distiller.methods import method_named
@@ -33,7 +33,7 @@ from reward_distiller.recipes.comparison_table import table
 from reward_distiller.recipes.parts import Parts
 from reward_distiller.recipes.reward_model import read_inputs
 from reward_distiller.recipes.side_by_side import Job, run_side_by_side
-from reward_distiller.recipes.store import Store, as_yaml
+from reward_distiller.recipes.store import Store
 from reward_distiller.recipes.training import check_training, student_chat
 
 
@@ -147,7 +147,8 @@ def _processes(configs: Sequence[Config]) -> int:
     """As many as there are cores for; one where a run takes the cores or an accelerator for itself."""
     if any(c.training.threads is None or device_of(c.training.device).type != "cpu" for c in configs):
         return 1
-    return max(1, len(os.sched_getaffinity(0)) // max(c.training.threads or 1 for c in configs))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // max(c.training.threads or 1 for c in configs))
 
 
 def _job(run: Run, store: Store) -> Job:
@@ -157,7 +158,7 @@ def _job(run: Run, store: Store) -> Job:
         ("run", f"{store.place(run.key)}.yaml"),
         lambda: store.results(run.key, run.config) is not None,
     )
-    write_text(job.beside(".yaml"), as_yaml(run.config))
+    write_text(job.beside(".yaml"), dump_yaml(run.config))
     return job
 
 
@@ -165,7 +166,8 @@ def _collected(comparison: Comparison, runs: Sequence[Run], store: Store) -> dic
     arms: dict[str, Any] = {}
     for run in runs:
         found = store.results(run.key, run.config)
-        assert found is not None
+        if found is None:
+            raise RunFailed(run.title, 1, f"{store.place(run.key)} holds no results, or another config's")
         entry = {"key": run.key, "folder": str(store.place(run.key)), **run_entry(found)}
         arm = arms.setdefault(
             run.arm,

@@ -29,6 +29,7 @@ def run_entry(results: dict[str, Any]) -> dict[str, Any]:
     return {
         "figures": figures,
         "too_long": (results.get("held_out") or {}).get("too_long"),
+        "held_out_pairs": (results.get("held_out") or {}).get("pairs"),
         "pairs": training.get("pairs"),
         "pairs_by_source": training.get("pairs_by_source") or {},
         "cost": results.get("cost") or [],
@@ -96,7 +97,7 @@ def _differences(arm: Any, of_first: Any) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for metric in metrics({"": arm}):
         own, first = _values(arm, metric), _values(of_first, metric)
-        both = [seed for seed in own if seed in first]
+        both = [seed for seed in own if seed in first and _same_test(metric, arm["runs"][seed], of_first["runs"][seed])]
         if len(both) > 1:
             difference = paired_difference([own[s] for s in both], [first[s] for s in both])
             found[metric] = _bounds(difference) | {"p": difference.p, "p_holm": None}
@@ -104,6 +105,11 @@ def _differences(arm: Any, of_first: Any) -> dict[str, Any]:
             mean = round(own[both[0]] - first[both[0]], DECIMALS)
             found[metric] = {"mean": mean, "low": None, "high": None, "p": None, "p_holm": None}
     return found
+
+
+def _same_test(metric: str, run: Any, other: Any) -> bool:
+    """Held-out pairs come from what a run has constructed; figures on other pairs are no figures to subtract."""
+    return not metric.startswith("held_out.") or run["held_out_pairs"] == other["held_out_pairs"]
 
 
 def _bounds(interval: Interval) -> dict[str, Any]:

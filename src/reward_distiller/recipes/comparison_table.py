@@ -177,6 +177,9 @@ def _notes(results: dict[str, Any]) -> list[str]:
             f"Held-out pairs are of {prompts} prompts unseen in training; {_counts(r['too_long'] for r in runs)} more "
             "pairs were too long."
         )
+    sets = {run["held_out_pairs"] for run in runs if HELD_OUT in run["figures"]}
+    if HELD_OUT in results["columns"] and len(sets) > len(seeds):
+        lines.append("Not all arms have the same held-out pairs; differences are given where they do.")
     recorded = [name for name, arm in arms.items() if arm["teacher"] is None]
     if recorded:
         named = "all arms" if len(recorded) == len(arms) else ", ".join(map(_text, recorded))

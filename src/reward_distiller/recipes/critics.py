@@ -1,4 +1,4 @@
-"""Who writes the critiques that a reward model reads beside responses: a teacher through the ledger, or known pairs.
+"""A teacher as the critic of a reward model that reads its critiques: asked through the ledger of a run's config.
 
 A model that writes its own brings its critic along (`model/critiques.py`). Knows no reward models.
 """
@@ -12,10 +12,10 @@ from typing import Any
 
 from reward_distiller.config import ChatModel, Config
 from reward_distiller.construct.critique import critique_responses
-from reward_distiller.errors import ConfigError, NeedsCritique
-from reward_distiller.model.critiques import Critic, Rows
+from reward_distiller.errors import ConfigError
+from reward_distiller.model.critiques import Rows
 from reward_distiller.recipes.parts import Parts
-from reward_distiller.records import Message, Pair, Prompt
+from reward_distiller.records import Message, Prompt
 from reward_distiller.teacher.endpoint import check_environment
 from reward_distiller.teacher.engine import Engine, open_engine
 from reward_distiller.teacher.prompts import Templates
@@ -49,23 +49,6 @@ def teacher_critic(config: Config, parts: Parts) -> Iterator[TeacherCritic]:
     templates = Templates(config.annotation.templates)
     with open_engine(config.ledger_path, parts.transports) as engine:
         yield TeacherCritic(parts.chat_model(config.teacher), templates, engine)
-
-
-def recorded_critic(pairs: Sequence[Pair]) -> Critic:
-    """The critiques that pairs bring along, for their own responses only."""
-    known = {
-        (pair.prompt.id, response): critique
-        for pair in pairs
-        for response, critique in ((pair.chosen, pair.chosen_critique), (pair.rejected, pair.rejected_critique))
-    }
-
-    def critic(rows: Rows) -> list[list[str]]:
-        found = [[known.get((_prompt(messages).id, text)) for text in responses] for messages, responses in rows]
-        if any(critique is None for critiques in found for critique in critiques):
-            raise NeedsCritique("the model reads a teacher's critiques: name a `teacher`, or give pairs with them")
-        return [[str(critique) for critique in critiques] for critiques in found]
-
-    return critic
 
 
 def _prompt(messages: Sequence[dict[str, str]]) -> Prompt:

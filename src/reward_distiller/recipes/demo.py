@@ -8,6 +8,7 @@ from typing import Any
 
 from reward_distiller.config import Comparison, Config
 from reward_distiller.recipes.compare import compare
+from reward_distiller.recipes.comparison_table import table as comparison_table
 from reward_distiller.recipes.parts import Parts
 
 COLUMNS = ("easy", "normal", "hard", "average")
@@ -15,10 +16,12 @@ COLUMNS = ("easy", "normal", "hard", "average")
 
 def demo(comparison: Comparison, parts_of: Callable[[Config], Parts]) -> str:
     """Run the comparison, and give its first seed as a table to print. The last arm's reward model is named."""
-    arms = compare(comparison, parts_of)["arms"]
+    results = compare(comparison, parts_of)
+    arms = results["arms"]
     runs = {name: next(iter(arm["runs"].values())) for name, arm in arms.items()}
     model = Path(list(runs.values())[-1]["folder"]) / "model"
-    return f"{table(runs)}\n\nreward model: {model}"
+    whole = all(f"testbed.{c}" in run["figures"] for run in runs.values() for c in COLUMNS)
+    return f"{table(runs) if whole else comparison_table(results)}\n\nreward model: {model}"
 
 
 def table(runs: dict[str, Any]) -> str:

@@ -14,29 +14,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from reward_distiller.config import Config, apply_override, parse_config
+from reward_distiller.config import Config, apply_override, dump_yaml, parse_config
 from reward_distiller.console import say, track
 from reward_distiller.construct.balance import Balance
 from reward_distiller.construct.load import load_pairs, load_prompts, rows_of
 from reward_distiller.construct.pairs import write_pairs
 from reward_distiller.construct.pipeline import Construction, StepEstimate, estimate, split_prompts
-from reward_distiller.errors import ConfigError, TrainingError
+from reward_distiller.errors import ConfigError, NeedsCritique, TrainingError
 from reward_distiller.evaluate.pair_accuracy import accuracy, by_rewards, longer, source_model
 from reward_distiller.evaluate.style_matrix import style_accuracy
 from reward_distiller.files import locked, remove_partial, write_json, write_rows, write_text
 from reward_distiller.methods import method_named
 from reward_distiller.model.chat import ChatFormat
-from reward_distiller.model.critiques import Critic
 from reward_distiller.model.loading import device_of
 from reward_distiller.model.reward_model import RewardModel
 from reward_distiller.processes import is_main, processes
 from reward_distiller.recipes.card import model_card
-from reward_distiller.recipes.critics import TeacherCritic, recorded_critic, teacher_critic
+from reward_distiller.recipes.critics import TeacherCritic, teacher_critic
 from reward_distiller.recipes.parts import Parts
 from reward_distiller.recipes.training import check_training, student_chat, train_into
-from reward_distiller.records import Pair, Prompt
+from reward_distiller.records import Pair, Prompt, content_id
 from reward_distiller.teacher.endpoint import check_environment
 from reward_distiller.teacher.engine import Engine, open_engine
 from reward_distiller.teacher.prompts import Templates
@@ -110,7 +107,9 @@ def _train_and_evaluate(
     folder: Path, config: Config, parts: Parts, chat: ChatFormat, made: Constructed
 ) -> dict[str, Any]:
     """Split off the held-out prompts, train, evaluate, write results.json and the card."""
-    training, held_out = split_prompts(made.pairs, config.evaluation.held_out, config.seed)
+    training, rest = split_prompts(made.pairs, config.evaluation.held_out, config.seed)
+    held_out = [p for p in rest if p.source in ("sampled", "labeled")]  # what a method made of them is no test
+    _check_critiques(config, [*training, *held_out])
     facts = train_into(folder, config, parts, chat, training)
     if not is_main():
         return {}
@@ -131,7 +130,7 @@ def run_folder(config: Config) -> Iterator[Path]:
         return
     with locked(folder / ".lock", ConfigError):
         remove_partial(folder)
-        text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+        text = dump_yaml(config)
         if _read(folder / "config.yaml") != text:
             (folder / "results.json").unlink(missing_ok=True)  # they are another config's
             write_text(folder / "config.yaml", text)
@@ -148,6 +147,7 @@ def _read(path: Path) -> str | None:
 def read_inputs(config: Config, parts: Parts) -> Inputs:
     """Load and check everything that a run stands on. Raises before any call is made."""
     plan = method_named(config.method).plan(config)
+    plan.check(has_teacher=config.teacher is not None)
     if config.scenario == "unlabeled" and plan.draws_candidates and len(config.candidates) < 2:
         raise ConfigError(f"method {config.method} needs at least two `candidates` to draw two responses from")
     device_of(config.training.device)
@@ -228,44 +228,65 @@ def evaluate_run(
     results: dict[str, Any] = {"method": config.method, "seed": config.seed, "model": str(folder / "model")}
     if not held_out and not config.evaluation.testbed_prompts:
         return results, []
-    with _critic(config, parts, held_out) as critic:
+    with _critic(config, parts) as critic:
         model = RewardModel.from_pretrained(
             str(folder / "model"),
             device=config.training.device,
             max_length=config.training.max_length,
             critic=critic,
         )
-
         if held_out:
             results["held_out"] = _held_out(model, training, held_out)
         if config.evaluation.testbed_prompts:
             figures = style_accuracy(parts.style_items(config.evaluation.testbed_prompts), partial(_rewards, model))
             results["testbed"] = {name: figure.as_dict() for name, figure in figures.items()}
-        return results, critic.cost() if isinstance(critic, TeacherCritic) else []
+        return results, critic.cost() if critic else []
 
 
 @contextmanager
-def _critic(config: Config, parts: Parts, held_out: list[Pair]) -> Iterator[Critic | None]:
-    """Who writes the teacher's critiques, for a method that reads them: the teacher, or else the pairs' own."""
-    need = method_named(config.method).needs(config)
-    if need is None or need.source != "teacher":
-        yield None
-    elif config.teacher:
+def _critic(config: Config, parts: Parts) -> Iterator[TeacherCritic | None]:
+    """The teacher, for a method that reads its critiques; None where pairs bring theirs along, or none are read."""
+    if config.teacher and _reads_teacher(config):
         with teacher_critic(config, parts) as critic:
             yield critic
     else:
-        yield recorded_critic(held_out)
+        yield None
+
+
+def _reads_teacher(config: Config) -> bool:
+    need = method_named(config.method).needs(config)
+    return need is not None and need.source == "teacher"
+
+
+def _check_critiques(config: Config, pairs: list[Pair]) -> None:
+    """Find out before training what evaluation would miss: a teacher's critiques where there is no teacher to ask."""
+    if config.teacher or not _reads_teacher(config):
+        return
+    if config.evaluation.testbed_prompts:
+        raise ConfigError(f"method {config.method} reads critiques of the test set's responses: name a `teacher`")
+    for pair in pairs:
+        if pair.chosen_critique is None or pair.rejected_critique is None:
+            raise NeedsCritique(
+                f"pair {pair.id}: method {config.method} reads critiques, and it has not both. Add them"
+            )
 
 
 def _held_out(model: RewardModel, training: list[Pair], held_out: list[Pair]) -> dict[str, Any]:
     """Accuracy on prompts never trained on, of the model and of scorers that read nothing."""
-    short = [p for p in held_out if model.fits(p.prompt.as_dicts(), (p.chosen, p.rejected))]
-    critiques = model.critiques([(p.prompt.as_dicts(), (p.chosen, p.rejected)) for p in short])
-    if critiques is not None:  # which make some too long that had room alone
-        beside = dict(zip((p.id for p in short), critiques, strict=True))
-        short = [p for p in short if model.fits(p.prompt.as_dicts(), (p.chosen, p.rejected), beside[p.id])]
-        critiques = [beside[p.id] for p in short]
-    results: dict[str, Any] = {"too_long": len(held_out) - len(short)}
+    reads_teacher = model.need is not None and model.need.source == "teacher"
+    given = {p.id: (p.chosen_critique or "", p.rejected_critique or "") if reads_teacher else None for p in held_out}
+
+    def fitting(pairs: list[Pair]) -> list[Pair]:
+        return [p for p in pairs if model.fits(p.prompt.as_dicts(), (p.chosen, p.rejected), given[p.id])]
+
+    short = fitting(held_out)
+    rows = [(p.prompt.as_dicts(), (p.chosen, p.rejected)) for p in short]
+    critiques = model.critiques(rows, [given[p.id] for p in short] if model.need else None)
+    if critiques is not None:  # its own make some too long that had room alone
+        given.update({p.id: (w, l) for p, (w, l) in zip(short, critiques, strict=True)})
+        short = fitting(short)
+        critiques = [list(given[p.id] or ()) for p in short]
+    results: dict[str, Any] = {"too_long": len(held_out) - len(short), "pairs": content_id(sorted(p.id for p in short))}
     if short:
         by_model = source_model(training)
         scorers = {

@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 import transformers
-import yaml
 
 from reward_distiller import __version__
 from reward_distiller.config import Config, fill_data_folder, load_config
@@ -75,10 +74,6 @@ class Store:
             return float(json.loads((self.place(key) / "timing.json").read_text("utf-8"))["train_seconds"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
-
-
-def as_yaml(config: Config) -> str:
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
 
 
 def _identity(config: Config) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from reward_distiller.config import Config, Refined, fill_data_folder
 from reward_distiller.console import say, track
 from reward_distiller.construct.pipeline import split_prompts
 from reward_distiller.errors import ConfigError
-from reward_distiller.files import fingerprint, write_json, write_rows
+from reward_distiller.files import fingerprint, read_rows, write_json, write_rows
 from reward_distiller.methods import method_named
 from reward_distiller.methods.protocol import Stage
 from reward_distiller.model.adapters import add_adapters, check_adapters, merge_adapters, quantization
@@ -30,7 +30,14 @@ from reward_distiller.model.chat import ChatFormat, load_chat, load_tokenizer
 from reward_distiller.model.checkpoints import Checkpoints
 from reward_distiller.model.critiques import CritiqueNeed, self_critic, with_critique
 from reward_distiller.model.export import reward_statistics, save_reward_model
-from reward_distiller.model.loading import build_network, device_of, load_network, load_teacher_lm, scratch_lm
+from reward_distiller.model.loading import (
+    build_network,
+    check_student,
+    device_of,
+    load_network,
+    load_teacher_lm,
+    scratch_lm,
+)
 from reward_distiller.model.network import RewardNetwork, fold_attributes
 from reward_distiller.model.reward_model import RewardModel
 from reward_distiller.model.teacher_distributions import lm_head_of
@@ -51,6 +58,14 @@ def check_training(config: Config, parts: Parts, chat: ChatFormat) -> None:
     check_trackers(config.training.log_to)
     check_adapters(config.student.lora)
     stages = method_named(config.method).stages(config)
+    if not config.student.from_scratch:
+        check_student(
+            chat.where,
+            attributes=len(stages[-1].objective.attributes),
+            generates=any(stage.objective.regularized for stage in stages),
+            revision=config.student.revision,
+            trust_remote_code=config.student.trust_remote_code,
+        )
     if len(stages) > 1 and processes() > 1:
         raise ConfigError(f"method {config.method} writes its own critiques between two trainings: use one process")
     if any(stage.objective.kl_weight > 0 for stage in stages):
@@ -89,7 +104,8 @@ def train_into(folder: Path, config: Config, parts: Parts, chat: ChatFormat, pai
     for stage in stages:
         if stage.own_critiques and need is not None:
             start = time.perf_counter()
-            pairs = _with_own_critiques(network, chat, pairs, need, config.training.max_length, folder)
+            with exact(config.training.threads):
+                pairs = _with_own_critiques(network, chat, pairs, need, config.training.max_length, folder, key)
             done[-1].seconds += time.perf_counter() - start
         done.append(_train(folder, config, parts, chat, network, stage, pairs, key))
     last = done[-1]
@@ -159,7 +175,8 @@ def _train(
         say(f"{stage.name}: {count} pairs: {reason}")
     trainer = Trainer(network, stage.objective, settings, _token_teacher(config, parts, chat, stage), stage.name)
     log_file = folder / ("training.jsonl" if stage.name == "train" else f"training-{stage.name}.jsonl")
-    with open_log(log_file, settings.log_to, folder.name, config.model_dump(mode="json")) as log:
+    run_name = folder.name if stage.name == "train" else f"{folder.name}-{stage.name}"
+    with open_log(log_file, settings.log_to, run_name, config.model_dump(mode="json")) as log:
         for _ in trainer.train(training, config.seed, validation, _checkpoints(folder, stage, key), log):
             pass
     return _Trained(training, len(validation), dropped, trainer.steps, trainer.seconds, trainer.gathered())
@@ -172,34 +189,53 @@ def _checkpoints(folder: Path, stage: Stage, key: str) -> Checkpoints:
 
 
 def _with_own_critiques(
-    network: RewardNetwork, chat: ChatFormat, pairs: list[Pair], need: CritiqueNeed, max_length: int, folder: Path
+    network: RewardNetwork,
+    chat: ChatFormat,
+    pairs: list[Pair],
+    need: CritiqueNeed,
+    max_length: int,
+    folder: Path,
+    key: str,
 ) -> list[Pair]:
-    """The pairs with critiques that the network writes itself, also kept in own_critiques.jsonl.
+    """The pairs with critiques that the network writes itself. They are kept in own_critiques.jsonl for a restart.
 
     None is written about what is too long without one: such a pair is dropped when it is encoded.
     """
-    turns = {(p.prompt.id, text): p.prompt.as_dicts() for p in pairs for text in (p.chosen, p.rejected)}
-    critique = dict.fromkeys(turns, "")
-    room = [
-        ((prompt, text), (messages, [text]))
-        for (prompt, text), messages in turns.items()
-        if len(chat.encode(with_critique(messages, text, need.request), "")) <= max_length
-    ]
-    critic = self_critic(network.classifier, network.lm_head, chat, need)
-    with track("critiques", len(room)) as advance:
-        written = critic([row for _, row in room], advance)
-    critique |= {at: texts[0] for (at, _), texts in zip(room, written, strict=True)}
-    own = [
-        p.model_copy(update={f"{side}_critique": critique[p.prompt.id, getattr(p, side)] for side in SIDES})
+    file = folder / "own_critiques.jsonl"
+    written = _written_critiques(file, key)
+    if written is None:
+        turns = {(p.prompt.id, text): p.prompt.as_dicts() for p in pairs for text in (p.chosen, p.rejected)}
+        room = [
+            (at, (messages, [at[1]]))
+            for at, messages in turns.items()
+            if len(chat.encode(with_critique(messages, at[1], need.request), "")) <= max_length
+        ]
+        critic = self_critic(network.classifier, network.lm_head, chat, need)
+        with track("critiques", len(room)) as advance:
+            texts = critic([row for _, row in room], advance)
+        critique = {at: text for (at, _), (text,) in zip(room, texts, strict=True)}
+        written = {p.id: [critique.get((p.prompt.id, text), "") for text in (p.chosen, p.rejected)] for p in pairs}
+        rows = ({"run_key": key, "id": at, "chosen": w, "rejected": l} for at, (w, l) in written.items())
+        write_rows(file, rows)
+    return [
+        p.model_copy(update=dict(zip(("chosen_critique", "rejected_critique"), written[p.id], strict=True)))
         for p in pairs
     ]
-    columns = ("id", "chosen_critique", "rejected_critique")
-    write_rows(folder / "own_critiques.jsonl", ({name: getattr(p, name) for name in columns} for p in own))
-    return own
+
+
+def _written_critiques(file: Path, key: str) -> dict[str, list[str]] | None:
+    """What a run that was cut off has written; None where there is nothing, or nothing of the same inputs."""
+    if not file.is_file():
+        return None
+    rows = [row for _, row in read_rows(file)]
+    if any(row.get("run_key") != key for row in rows):
+        return None
+    return {row["id"]: [row["chosen"], row["rejected"]] for row in rows}
 
 
 def _run_key(config: Config, chat: ChatFormat, pairs: list[Pair]) -> str:
     """The hash of all that the trained weights come from."""
+    kl = _kl_settings(config)
     inputs = config.model_dump(mode="json", include={"method", "seed", "student", "training", config.method})
     for name in ("checkpoint_every", "log_to"):  # they change nothing
         inputs["training"].pop(name)
@@ -208,7 +244,7 @@ def _run_key(config: Config, chat: ChatFormat, pairs: list[Pair]) -> str:
             "pairs": [p.model_dump(mode="json", include=READ) for p in pairs],
             "config": inputs,
             "student": [fingerprint(chat.where), chat.tokenizer.chat_template],
-            "kl_teacher": fingerprint(_kl_settings(config).kl_teacher or _kl_settings(config).kl_store or ""),
+            "kl_teacher": fingerprint((kl.kl_teacher or kl.kl_store or "") if kl.beta else ""),
             "versions": [__version__, torch.__version__, transformers.__version__],
         }
     )

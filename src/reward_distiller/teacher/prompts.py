@@ -18,7 +18,7 @@ from reward_distiller.records import Prompt
 from reward_distiller.teacher.parsing import fresh_mark
 
 PACKAGED = Path(__file__).parent / "templates"
-# Template -> the values it may use beside `conversation` and `mark`; the values that it must use come first.
+# Template -> the values that it must use; `conversation` and `mark` it may use.
 VALUES: dict[str, tuple[str, ...]] = {
     "pairwise_scores": ("response_1", "response_2"),
     "refinement": ("preferred", "rejected"),
