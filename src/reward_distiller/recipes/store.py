@@ -6,6 +6,7 @@ it (KEY.lock). Knows no arms.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from functools import cache
@@ -14,10 +15,10 @@ from typing import Any
 
 import torch
 import transformers
+import yaml
 
 from reward_distiller import __version__
-from reward_distiller.config import Config, fill_data_folder, load_config
-from reward_distiller.errors import ConfigError
+from reward_distiller.config import Config, fill_data_folder, parse_yaml
 from reward_distiller.files import fingerprint
 from reward_distiller.methods import METHODS
 from reward_distiller.records import content_id
@@ -47,7 +48,7 @@ class Store:
 
     def key(self, config: Config) -> str:
         """The hash of config, input files and library versions; not of places, nor of other methods' sections."""
-        identity = _identity(config)
+        identity = _identity(config.model_dump(mode="json"))
         given = {".".join(place): _at(identity, place) for place in INPUTS}
         files = {
             name: self._fingerprint(fill_data_folder(path))
@@ -64,10 +65,11 @@ class Store:
         """What a finished run's results.json holds; None where it is not there, or another config's."""
         try:
             results = json.loads((self.place(key) / "results.json").read_text("utf-8"))
-            made_from = load_config(self.place(key) / "config.yaml")
-        except (OSError, ValueError, ConfigError):
+            made_from = parse_yaml((self.place(key) / "config.yaml").read_text("utf-8"))
+            same = _identity(made_from) == _identity(config.model_dump(mode="json"))
+        except (OSError, ValueError, yaml.YAMLError, AttributeError, KeyError, TypeError):
             return None
-        return results if isinstance(results, dict) and _identity(made_from) == _identity(config) else None
+        return results if isinstance(results, dict) and same else None
 
     def train_seconds(self, key: str) -> float | None:
         try:
@@ -76,12 +78,12 @@ class Store:
             return None
 
 
-def _identity(config: Config) -> dict[str, Any]:
-    """All of a config that decides what comes out."""
-    settings = config.model_dump(mode="json")
+def _identity(settings: dict[str, Any]) -> dict[str, Any]:
+    """All of a resolved config that decides what comes out."""
+    settings = copy.deepcopy(settings)
     for *sections, name in PLACES:
         _at(settings, tuple(sections)).pop(name)
-    return {name: value for name, value in settings.items() if name not in METHODS or name == config.method}
+    return {name: value for name, value in settings.items() if name not in METHODS or name == settings["method"]}
 
 
 def _at(settings: dict[str, Any], place: tuple[str, ...]) -> Any:
