@@ -7,8 +7,9 @@ import copy
 import pytest
 import yaml
 
-from reward_distiller.config import apply_override, dump_yaml, load_config, parse_config, parse_yaml
+from reward_distiller.config import dump_yaml, load_config, parse_config
 from reward_distiller.errors import ConfigError
+from reward_distiller.yaml_text import apply_override, parse_yaml
 
 GOOD = {
     "output": "runs/x",

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 
+PARENT_PIPE = "REWARD_DISTILLER_PARENT_PIPE"  # set for a process whose stdin is a pipe that its parent holds open
+
 
 def processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
@@ -19,4 +21,4 @@ def is_main() -> bool:
 
 def has_siblings() -> bool:
     """Whether a command of ours started this process among others; they wait for each other where they share files."""
-    return "REWARD_DISTILLER_PARENT_PIPE" in os.environ
+    return PARENT_PIPE in os.environ

@@ -14,6 +14,7 @@ import time
 
 from reward_distiller.console import say
 from reward_distiller.errors import RewardDistillerError
+from reward_distiller.processes import has_siblings
 
 TO_STOP = 25.0  # seconds; answers in flight are paid for, and land within 20
 
@@ -36,7 +37,7 @@ def entry() -> None:
     # Must stand before torch is loaded. Its threads spin while they wait for each other, by default for so long
     # that a training on all cores becomes ten times slower as soon as anything else wants one of them.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-    if os.environ.get("REWARD_DISTILLER_PARENT_PIPE"):
+    if has_siblings():
         _end_with_parent()
     import transformers
 

@@ -11,13 +11,13 @@ import typer
 from reward_distiller import __version__
 from reward_distiller.cli import compare as comparing
 from reward_distiller.cli import prepare, testbed
+from reward_distiller.cli.compare import parts_of
 from reward_distiller.config import Config, load_comparison, load_config
 from reward_distiller.recipes import demo as demo_recipe
 from reward_distiller.recipes import reward_model as recipe
 from reward_distiller.recipes.card import evaluation_section
 from reward_distiller.recipes.critics import teacher_critic
 from reward_distiller.recipes.scoring import score_file
-from reward_distiller.testbed.parts import TestbedParts
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -30,12 +30,8 @@ Overrides = Annotated[list[str] | None, typer.Argument(metavar="[key.sub=value .
 DryRun = Annotated[bool, typer.Option("--dry-run", help="check everything and count the calls; make none")]
 
 
-def _parts(config: Config) -> TestbedParts:
-    return TestbedParts(config.testbed, config.seed)
-
-
 def _show_dry_run(config: Config) -> None:
-    inputs, estimates = recipe.dry_run(config, _parts(config))
+    inputs, estimates = recipe.dry_run(config, parts_of(config))
     typer.echo(inputs.balance.line())
     typer.echo(f"{'step':<12}{'model':<28}{'calls at most':>14}{'in the ledger':>15}")
     for row in estimates:
@@ -52,7 +48,7 @@ def run(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False
     settings = load_config(config, overrides or [])
     if dry_run:
         return _show_dry_run(settings)
-    results = recipe.run(settings, _parts(settings))
+    results = recipe.run(settings, parts_of(settings))
     typer.echo(evaluation_section(results).strip())
     typer.echo(f"reward model: {results['model']}")
 
@@ -64,7 +60,7 @@ def construct(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun =
     if dry_run:
         return _show_dry_run(settings)
     with recipe.run_folder(settings) as folder:
-        made = recipe.construct_into(folder, settings, _parts(settings))
+        made = recipe.construct_into(folder, settings, parts_of(settings))
     typer.echo(f"{len(made.pairs)} pairs: {folder / 'pairs.jsonl'}")
 
 
@@ -81,7 +77,7 @@ def train(
     Example: reward-distiller train --pairs mine.parquet --student Qwen/Qwen2.5-3B-Instruct --output runs/mine
     """
     settings = recipe.training_config(pairs, student, output, method, overrides or [])
-    results = recipe.train_on_pairs(settings, _parts(settings))
+    results = recipe.train_on_pairs(settings, parts_of(settings))
     if not results:  # a process that helped the main one of a launch
         return
     typer.echo(evaluation_section(results).strip())
@@ -113,7 +109,7 @@ def score(
         device=device,
         chat_template=chat_template,
         trust_remote_code=trust_remote_code,
-        critic=teacher_critic(settings, _parts(settings)) if settings else None,
+        critic=teacher_critic(settings, parts_of(settings)) if settings else None,
     )
     typer.echo(f"{count} rows: {output}")
 
@@ -128,7 +124,7 @@ def demo(
     own = [f"output={output}", f"seeds=[{seed}]", f"changes={json.dumps(overrides or [])}"]
     with resources.as_file(resources.files("reward_distiller.testbed")) as folder:
         comparison = load_comparison(folder / "demo-compare.yaml", own)
-        typer.echo(demo_recipe.demo(comparison, comparing.parts_of))
+        typer.echo(demo_recipe.demo(comparison, parts_of))
 
 
 def _version(value: bool) -> None:

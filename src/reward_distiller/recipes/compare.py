@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reward_distiller.config import Comparison, Config, apply_override, dump_yaml, load_config, parse_config
+from reward_distiller.config import Comparison, Config, dump_yaml, load_config, parse_config
 from reward_distiller.console import say
 from reward_distiller.errors import ConfigError, MissingExtra, RewardDistillerError, RunFailed
 from reward_distiller.evaluate.plots import check_plots, plot_intervals
@@ -35,6 +35,7 @@ from reward_distiller.recipes.reward_model import read_inputs
 from reward_distiller.recipes.side_by_side import Job, run_side_by_side
 from reward_distiller.recipes.store import Store
 from reward_distiller.recipes.training import check_training, student_chat
+from reward_distiller.yaml_text import apply_override
 
 
 @dataclass(frozen=True)

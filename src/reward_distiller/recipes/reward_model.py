@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from reward_distiller.config import Config, apply_override, dump_yaml, parse_config
+from reward_distiller.config import Config, dump_yaml, parse_config
 from reward_distiller.console import say, track
 from reward_distiller.construct.balance import Balance
 from reward_distiller.construct.load import load_pairs, load_prompts, rows_of
@@ -37,6 +37,7 @@ from reward_distiller.records import Pair, Prompt, content_id
 from reward_distiller.teacher.endpoint import check_environment
 from reward_distiller.teacher.engine import Engine, open_engine
 from reward_distiller.teacher.prompts import Templates
+from reward_distiller.yaml_text import apply_override
 
 
 @dataclass(frozen=True)

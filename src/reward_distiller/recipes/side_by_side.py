@@ -19,6 +19,7 @@ import reward_distiller
 from reward_distiller.console import say
 from reward_distiller.errors import ConfigError, RunFailed
 from reward_distiller.files import locked
+from reward_distiller.processes import PARENT_PIPE
 
 POLL = 0.1  # seconds
 TO_STOP = 30.0  # seconds for a child to end by itself
@@ -92,7 +93,7 @@ def _hold(job: Job) -> ExitStack | None:
 
 def _start(job: Job, held: ExitStack) -> _Child:
     package = str(Path(reward_distiller.__file__).parents[1])
-    environment = {**os.environ, "REWARD_DISTILLER_PARENT_PIPE": "1"}
+    environment = {**os.environ, PARENT_PIPE: "1"}
     environment["PYTHONPATH"] = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
     say(f"{job.title}: started; {job.beside('.log')}")
     with open(job.beside(".log"), "wb") as log:

@@ -18,10 +18,11 @@ import transformers
 import yaml
 
 from reward_distiller import __version__
-from reward_distiller.config import Config, fill_data_folder, parse_yaml
+from reward_distiller.config import Config, fill_data_folder
 from reward_distiller.files import fingerprint
 from reward_distiller.methods import METHODS
 from reward_distiller.records import content_id
+from reward_distiller.yaml_text import parse_yaml
 
 PLACES = (("output",), ("ledger",), ("testbed", "cache"))  # where things are kept changes nothing
 INPUTS = (  # what may be a local file or folder; a section or value that is not there is passed over

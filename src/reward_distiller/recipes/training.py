@@ -48,9 +48,7 @@ from reward_distiller.processes import is_main, processes
 from reward_distiller.recipes.parts import Parts
 from reward_distiller.records import Pair, content_id
 
-# Of a pair, what a loss may read beside the texts that its id is the hash of.
-SIDES = ("chosen", "rejected")
-READ = {"id", "teacher_response", *(f"{s}_{what}" for s in SIDES for what in ("score", "critique", "attributes"))}
+IN_THE_ID = {"prompt", "chosen", "rejected", "source"}  # of a pair: what its id is the hash of
 
 
 def check_training(config: Config, parts: Parts, chat: ChatFormat) -> None:
@@ -59,13 +57,7 @@ def check_training(config: Config, parts: Parts, chat: ChatFormat) -> None:
     check_adapters(config.student.lora)
     stages = method_named(config.method).stages(config)
     if not config.student.from_scratch:
-        check_student(
-            chat.where,
-            attributes=len(stages[-1].objective.attributes),
-            generates=any(stage.objective.regularized for stage in stages),
-            revision=config.student.revision,
-            trust_remote_code=config.student.trust_remote_code,
-        )
+        check_student(chat.where, **_student_options(config))
     if len(stages) > 1 and processes() > 1:
         raise ConfigError(f"method {config.method} writes its own critiques between two trainings: use one process")
     if any(stage.objective.kl_weight > 0 for stage in stages):
@@ -241,7 +233,7 @@ def _run_key(config: Config, chat: ChatFormat, pairs: list[Pair]) -> str:
         inputs["training"].pop(name)
     return content_id(
         {
-            "pairs": [p.model_dump(mode="json", include=READ) for p in pairs],
+            "pairs": [p.model_dump(mode="json", exclude={*IN_THE_ID, "provenance"}) for p in pairs],
             "config": inputs,
             "student": [fingerprint(chat.where), chat.tokenizer.chat_template],
             "kl_teacher": fingerprint((kl.kl_teacher or kl.kl_store or "") if kl.beta else ""),
@@ -250,23 +242,24 @@ def _run_key(config: Config, chat: ChatFormat, pairs: list[Pair]) -> str:
     )
 
 
+def _student_options(config: Config) -> dict[str, Any]:
+    """How the student is loaded, and what the method's stages ask of it."""
+    stages = method_named(config.method).stages(config)
+    return {
+        "attributes": len(stages[-1].objective.attributes),
+        "generates": any(stage.objective.regularized for stage in stages),
+        "revision": config.student.revision,
+        "trust_remote_code": config.student.trust_remote_code,
+    }
+
+
 def _network(config: Config, chat: ChatFormat) -> RewardNetwork:
-    student, stages = config.student, method_named(config.method).stages(config)
-    attributes = len(stages[-1].objective.attributes)
+    student, options = config.student, _student_options(config)
     if student.from_scratch:
         lm = scratch_lm(student.from_scratch, len(chat.tokenizer), config.seed)
-        network = build_network(lm, chat, config.seed, attributes)
+        network = build_network(lm, chat, config.seed, options["attributes"])
     else:
-        network = load_network(
-            chat.where,
-            chat,
-            config.seed,
-            attributes=attributes,
-            generates=any(stage.objective.regularized for stage in stages),
-            revision=student.revision,
-            trust_remote_code=student.trust_remote_code,
-            **quantization(student.lora),
-        )
+        network = load_network(chat.where, chat, config.seed, **options, **quantization(student.lora))
     add_adapters(network, student.lora, config.seed)
     return network
 
