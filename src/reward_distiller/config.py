@@ -183,8 +183,11 @@ class RMDistiller(Refined):
     refine: bool = Field(True, description="Contrastive Refinement")
 
 
-class ContrastiveClosure(Refined):
-    """RM-Distiller with closed pairs, on the same refined pairs."""
+class SourceWeighted(Refined):
+    """RM-Distiller's settings, and how much an annotated pair weighs."""
+
+    tau_s: float = Field(0.0, ge=0, description="refined pairs need a margin above this (points)")
+    annotated_weight: float = Field(0.3, gt=0, description="of a sampled or labeled pair; a refined one weighs 1")
 
 
 class SteerLM(Section):
@@ -333,7 +336,7 @@ class Config(Section):
     cloud: Cloud = Cloud()
     rmboost: RMBoost = RMBoost()
     rm_distiller: RMDistiller = RMDistiller()
-    contrastive_closure: ContrastiveClosure = ContrastiveClosure()
+    source_weighted: SourceWeighted = SourceWeighted()
     student: Student
     training: Training = Training()
     evaluation: Evaluation = Evaluation()

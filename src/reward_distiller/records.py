@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 Role = Literal["system", "user", "assistant"]
-Source = Literal["sampled", "labeled", "refined", "closed", "rewritten"]
+Source = Literal["sampled", "labeled", "refined", "rewritten"]
 
 
 class Record(BaseModel):

@@ -13,11 +13,12 @@ from helpers import labeled
 
 from reward_distiller.config import DataSource
 from reward_distiller.config import TestbedData as WorldRows  # pytest would collect a class called Test...
-from reward_distiller.construct.load import load_pairs, load_prompts, rows_of
+from reward_distiller.construct.load import load_pairs, load_prompts
 from reward_distiller.construct.pairs import read_pairs, write_pairs
 from reward_distiller.errors import ConfigError, DataError, MissingExtra
 from reward_distiller.files import write_rows
 from reward_distiller.records import Pair
+from reward_distiller.rows import rows_of
 
 ROWS = [
     {"prompt": "one ?", "chosen": "yes", "rejected": "no", "chosen_score": 8, "rejected_score": 2.5},

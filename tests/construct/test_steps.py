@@ -8,8 +8,8 @@ import re
 import pytest
 from helpers import HOSTILE, fake, fake_engine, labeled
 
+from reward_distiller.balance import Balance
 from reward_distiller.construct.annotate import agree, annotate
-from reward_distiller.construct.balance import Balance
 from reward_distiller.construct.candidates import collect_candidates, draw_two
 from reward_distiller.construct.filter import filter_edits, filter_margins
 from reward_distiller.construct.pairs import read_pairs, write_pairs

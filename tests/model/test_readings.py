@@ -4,14 +4,22 @@ import pytest
 import tiny
 import torch
 
-from reward_distiller.config import Training
+from reward_distiller.config import Training, parse_config
 from reward_distiller.errors import TrainingError
+from reward_distiller.methods import method_named
 from reward_distiller.model.batches import Reading, encode_pairs, plan_steps
 from reward_distiller.model.loading import build_network
 from reward_distiller.model.network import fold_attributes
 from reward_distiller.model.objectives import Objective, attribute_regression, bradley_terry
 from reward_distiller.model.trainer import Trainer
 
+CONFIG = {
+    "method": "source_weighted",
+    "output": "unused",
+    "scenario": "labeled",
+    "pairs": {"path": "unused"},
+    "student": {"model": "unused"},
+}
 REQUEST = "Say what is wrong."
 BY_HAND = {"chosen_critique": "good", "rejected_critique": "too short"}
 
@@ -117,3 +125,13 @@ def test_what_a_pair_lacks_is_named():
         encode_pairs(tiny.pairs(), chat, 500, Reading(("overall", "brevity")))
     with pytest.raises(TrainingError, match="Add chosen_score"):
         encode_pairs(pairs_with(chosen_score=None), chat, 500, Reading(("overall",)))
+
+
+def test_pairs_weigh_as_their_source_says():
+    chat, _ = network_of()
+    for source in ("sampled", "labeled"):
+        pairs = [p if p.source == "refined" else p.model_copy(update={"source": source}) for p in tiny.pairs()]
+        config = parse_config({**CONFIG, "source_weighted": {"annotated_weight": 0.3}})
+        (stage,) = method_named("source_weighted").stages(config)
+        encoded, _ = encode_pairs(pairs, chat, 500, stage.reading)
+        assert [e.weight for e in encoded] == [1.0 if p.source == "refined" else 0.3 for p in pairs]

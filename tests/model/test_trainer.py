@@ -1,6 +1,7 @@
 """The loss of a whole step against separate unpadded float64 forwards, and the traps around it."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import tiny
@@ -20,13 +21,13 @@ from reward_distiller.testbed.student import build_tokenizer
 FULL = Objective(margin_regression, pair_weight=0.6, nll_weight=0.25, kl_weight=0.15)
 
 
-def setup(budget=10**6, objective=FULL, seed=0, **training):
+def setup(budget=10**6, objective=FULL, seed=0, reading=tiny.FULL_READING, **training):
     chat = tiny.chat(pad_token="<|im_end|>", eos_token="<|im_end|>")  # the trap: padding looks like an end
     network = build_network(tiny.tiny_lm(len(chat.tokenizer)), chat, seed)
     reference = ReferenceLM(tiny.tiny_lm(len(chat.tokenizer), seed=1).eval())
     settings = Training(tokens_per_batch=budget, center=0.03, **training)
     trainer = Trainer(network, objective, settings, reference)
-    encoded, _ = encode_pairs(tiny.pairs(), chat, 500, tiny.FULL_READING)
+    encoded, _ = encode_pairs(tiny.pairs(), chat, 500, reading)
     return trainer, encoded, reference
 
 
@@ -43,9 +44,11 @@ def naive_step_loss(trainer, encoded, reference):
         return network.classifier.score(hidden(sequence)[len(sequence.ids) - 1])[0]
 
     pair_loss = center = regularizer = 0.0
+    weights = sum(pair.weight for pair in encoded)
     for pair in encoded:
         chosen, rejected = reward(pair.chosen), reward(pair.rejected)
-        pair_loss += ((chosen - rejected) - (pair.chosen_scores[0] - pair.rejected_scores[0])) ** 2 / len(encoded)
+        error = (chosen - rejected) - (pair.chosen_scores[0] - pair.rejected_scores[0])
+        pair_loss += pair.weight * error**2 / weights
         center += (chosen + rejected) ** 2 / len(encoded)
         log_p = torch.log_softmax(network.lm_head(hidden(pair.supervised[0])), -1)
         log_q = torch.log_softmax(lm(input_ids=torch.tensor([pair.supervised[0].ids])).logits[0].double(), -1)
@@ -57,9 +60,11 @@ def naive_step_loss(trainer, encoded, reference):
     return 0.6 * pair_loss + 0.03 * center + regularizer
 
 
+@pytest.mark.parametrize("weights", [{}, {"sampled": 0.25}])
 @pytest.mark.parametrize("budget", [8, 600, 10**6])
-def test_step_loss_and_gradients_equal_separate_unpadded_forwards(budget):
-    trainer, encoded, reference = setup(budget)
+def test_step_loss_and_gradients_equal_separate_unpadded_forwards(budget, weights):
+    trainer, encoded, reference = setup(budget, reading=replace(tiny.FULL_READING, weights=weights))
+    assert {p.weight for p in encoded} == {1.0, *weights.values()}
     (groups,) = plan_steps(encoded, 100, 1, 0)
     loss = trainer.accumulate(groups)["loss"]
     gradients = {n: p.grad.double().clone() for n, p in trainer.network.named_parameters()}

@@ -152,6 +152,8 @@ def test_a_damaged_run_is_to_do_again(inside: Path, tmp_path: Path) -> None:
     other = store.place(runs[1].key) / "config.yaml"
     other.write_text(other.read_text().replace("tau_s: 3.0", "tau_s: 4.0"))
     (store.place(runs[2].key) / "config.yaml").unlink()
+    with open(store.place(runs[3].key) / "config.yaml", "a") as of_an_older_package:
+        of_an_older_package.write("a_method_that_is_gone: {alpha: 0.5}\n")
     assert missing(runs, store) == runs[:3]
 
 

@@ -13,13 +13,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import pytest
 
+from reward_distiller.balance import Balance, Failed, Quarantined
 from reward_distiller.cli.testbed import app
 from reward_distiller.config import ChatModel, Sampling
-from reward_distiller.construct.balance import Balance
 from reward_distiller.errors import ConfigError, EndpointError
 from reward_distiller.files import write_rows
 from reward_distiller.teacher.endpoint import _accept, check_environment, printable, read_completion, store
-from reward_distiller.teacher.engine import Answer, Failed, Quarantined, Question, open_engine
+from reward_distiller.teacher.engine import Answer, Question, open_engine
 from reward_distiller.teacher.parsing import parse_response, parse_score
 from reward_distiller.testbed.language import World
 from reward_distiller.testbed.server import serve

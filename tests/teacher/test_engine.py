@@ -12,10 +12,11 @@ from collections import Counter
 import pytest
 from helpers import FunctionTransport, fake, fake_engine
 
+from reward_distiller.balance import Failed, Quarantined
 from reward_distiller.config import ChatModel, Price, Sampling
 from reward_distiller.errors import EndpointError, LedgerError
 from reward_distiller.teacher.endpoint import Refused, Retry
-from reward_distiller.teacher.engine import Answer, Failed, Quarantined, Question, Unparsable, open_engine
+from reward_distiller.teacher.engine import Answer, Question, Unparsable, open_engine
 from reward_distiller.testbed.models import completion_body
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from reward_distiller.balance import Balance
 from reward_distiller.config import ChatModel
-from reward_distiller.construct.balance import Balance
 from reward_distiller.records import Prompt, Response
 from reward_distiller.teacher.engine import Answer, Engine, Question
 from reward_distiller.teacher.parsing import parse_response

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from reward_distiller.balance import Balance
 from reward_distiller.config import ChatModel
-from reward_distiller.construct.balance import Balance
 from reward_distiller.construct.responses import add_to_both, questions_about, response_id
 from reward_distiller.errors import CallsFailed
 from reward_distiller.records import Pair, Prompt

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rapidfuzz.distance import Levenshtein
 
-from reward_distiller.construct.balance import Balance
+from reward_distiller.balance import Balance
 from reward_distiller.construct.refine import Refined
 from reward_distiller.records import Pair
 

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+from reward_distiller.balance import Balance
 from reward_distiller.config import ChatModel
 from reward_distiller.construct.annotate import agree, annotate, label_questions
 from reward_distiller.construct.attributes import add_attributes
-from reward_distiller.construct.balance import Balance
 from reward_distiller.construct.candidates import candidate_questions, collect_candidates, draw_two
-from reward_distiller.construct.closure import close_triangles
 from reward_distiller.construct.critique import add_critiques
 from reward_distiller.construct.filter import filter_edits, filter_margins
 from reward_distiller.construct.reference import add_references, ask_references
@@ -43,7 +42,6 @@ class ConstructionPlan:
     rewriting: Rewriting | None = None
     references: bool = False
     refinement: Refinement | None = None
-    closure: bool = False
     critiques: bool = False
     attributes: tuple[str, ...] = ()
 
@@ -100,15 +98,15 @@ class Construction:
         if plan.references or plan.refinement:
             pairs = self._note(*add_references(pairs, self.teacher, self.engine))
         if plan.refinement:
-            pairs = self._refined(pairs, plan.refinement, plan.closure)
+            pairs = self._refined(pairs, plan.refinement)
         if plan.critiques:
             pairs = self._note(*add_critiques(pairs, self.teacher, self.templates, self.engine))
         if plan.attributes:
             pairs = self._note(*add_attributes(pairs, plan.attributes, self.teacher, self.templates, self.engine))
         return pairs
 
-    def _refined(self, pairs: list[Pair], how: Refinement, closure: bool) -> list[Pair]:
-        """The pairs, each with its refined one behind it where that passed the filters, and with their closed one."""
+    def _refined(self, pairs: list[Pair], how: Refinement) -> list[Pair]:
+        """The pairs, each with its refined one behind it where that passed the filters."""
         assert self.teacher is not None
         refined = self._note(*refine(pairs, self.teacher, self.templates, self.engine))
         refined = self._note(*filter_edits(refined, how.tau_e))
@@ -117,11 +115,8 @@ class Construction:
         else:
             scored = self._note(*score_pairwise(refined, self.teacher, self.templates, self.engine, self.seed))
         strong = self._note(*filter_margins(scored, how.tau_s))
-        closed = self._note(*close_triangles(pairs, strong)) if closure else []
-        behind: dict[str, list[Pair]] = {}
-        for pair in (*strong, *closed):
-            behind.setdefault(str(pair.provenance["refined_from"]), []).append(pair)
-        return [q for p in pairs for q in (p, *behind.get(p.id, ()))]
+        behind = {str(pair.provenance["refined_from"]): pair for pair in strong}
+        return [q for p in pairs for q in (p, behind.get(p.id)) if q is not None]
 
     def _note(self, result: R, balance: Balance) -> R:
         self.balances.append(balance)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reward_distiller.construct.balance import Balance
+from reward_distiller.balance import Balance
 from reward_distiller.errors import ConfigError, DataError
 from reward_distiller.files import Row, read_rows
 from reward_distiller.records import Prompt

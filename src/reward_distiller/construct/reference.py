@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reward_distiller.balance import Balance
 from reward_distiller.config import ChatModel
-from reward_distiller.construct.balance import Balance
 from reward_distiller.construct.candidates import candidate_questions
 from reward_distiller.records import Pair, Prompt
 from reward_distiller.teacher.engine import Answer, Engine

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reward_distiller.balance import Balance
 from reward_distiller.config import ChatModel
-from reward_distiller.construct.balance import Balance
 from reward_distiller.records import Pair
 from reward_distiller.teacher.engine import Answer, Engine, Question
 from reward_distiller.teacher.parsing import Refinement, parse_refinement

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, TypeVar
 
+from reward_distiller.balance import Balance
 from reward_distiller.config import ChatModel
-from reward_distiller.construct.balance import Balance
 from reward_distiller.records import Pair, Prompt, content_id
 from reward_distiller.teacher.engine import Answer, Engine, Question
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from reward_distiller.balance import Balance
 from reward_distiller.config import ChatModel
-from reward_distiller.construct.balance import Balance
 from reward_distiller.records import Pair, Prompt
 from reward_distiller.teacher.engine import Answer, Engine, Question
 from reward_distiller.teacher.parsing import parse_rewriting

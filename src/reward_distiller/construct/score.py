@@ -6,12 +6,12 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+from reward_distiller.balance import Balance, Failed, Quarantined
 from reward_distiller.config import ChatModel
 from reward_distiller.construct.annotate import scoring_question
-from reward_distiller.construct.balance import Balance
 from reward_distiller.construct.refine import Refined
 from reward_distiller.records import Pair
-from reward_distiller.teacher.engine import Answer, Engine, Failed, Quarantined, Question
+from reward_distiller.teacher.engine import Answer, Engine, Question
 from reward_distiller.teacher.parsing import parse_score
 from reward_distiller.teacher.prompts import Templates
 

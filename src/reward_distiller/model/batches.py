@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -26,11 +26,13 @@ class Reading:
 
     `scores` names the teacher's scores of each response: `overall` or attributes. `supervised` are the texts that the
     LM head learns to write. With `request`, rewards are read behind critiques, which that user's turn asks for.
+    `weights` says how much a pair of a source weighs in the mean of the pair loss, beside 1 for those of all others.
     """
 
     scores: tuple[str, ...] = ()
     supervised: Literal["nothing", "teacher_response", "critiques"] = "nothing"
     request: str | None = None
+    weights: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class EncodedPair:
     chosen_scores: tuple[float, ...]
     rejected_scores: tuple[float, ...]
     supervised: tuple[Encoded, ...] = ()
+    weight: float = 1.0
 
 
 @dataclass
@@ -94,7 +97,8 @@ def encode_pairs(
                 dropped["teacher response left out: too long"] += 1
                 supervised = ()
             s_w, s_l = (_scores(pair, side, reading.scores) for side in ("chosen", "rejected"))
-            encoded.append(EncodedPair(pair.id, pair.prompt.id, chosen, rejected, s_w, s_l, supervised))
+            weight = reading.weights.get(pair.source, 1.0)
+            encoded.append(EncodedPair(pair.id, pair.prompt.id, chosen, rejected, s_w, s_l, supervised, weight))
     return encoded, dropped
 
 

@@ -46,11 +46,13 @@ class _Step:
     """What the means of a step are taken over, in all processes together."""
 
     pairs: int
-    weights: int
+    pair_weights: float
+    responses: int  # supervised ones, each with the pairs that it stands for
 
     @classmethod
     def of(cls, groups: Sequence[Group]) -> _Step:
-        return cls(sum(len(g.pairs) for g in groups), sum(g.supervised.total() for g in groups))
+        pairs = [pair for g in groups for _, _, pair in g.pairs]
+        return cls(len(pairs), math.fsum(p.weight for p in pairs), sum(g.supervised.total() for g in groups))
 
 
 class Trainer:
@@ -245,7 +247,7 @@ class Trainer:
         for group in groups:
             places += [(first + w, first + l) for w, l, _ in group.pairs]
             pairs += [pair for _, _, pair in group.pairs]
-            supervised += [(first + at, weight / step.weights) for at, weight in group.supervised.items()]
+            supervised += [(first + at, count / step.responses) for at, count in group.supervised.items()]
             first += len(group.sequences)
         output = self.model(layout, self._supervision(sequences, supervised, layout))
         reward_NA = output.reward_NA
@@ -260,7 +262,7 @@ class Trainer:
             losses = self.objective.pair_loss(reward_NA[w_B], reward_NA[l_B], s_w, s_l)
         else:
             losses = self.objective.pair_loss(r_w, r_l, s_w[:, 0], s_l[:, 0])
-        pair_loss = losses.sum() / step.pairs
+        pair_loss = (losses * losses.new_tensor([p.weight for p in pairs])).sum() / step.pair_weights
         center = centering(r_w, r_l).sum() / step.pairs
         loss = self.objective.pair_weight * pair_loss + self.center * center + output.regularization
         difference_B = (r_w - r_l).detach()

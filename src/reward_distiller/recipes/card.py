@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
+from reward_distiller.balance import Balance
 from reward_distiller.config import Config
-from reward_distiller.construct.balance import Balance
 from reward_distiller.model.critiques import CritiqueNeed
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from reward_distiller.config import ChatModel, TestbedData
-from reward_distiller.construct.load import Rows
 from reward_distiller.evaluate.style_matrix import StyleItem
+from reward_distiller.rows import Rows
 from reward_distiller.teacher.endpoint import Transport
 
 

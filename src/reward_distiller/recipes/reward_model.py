@@ -14,10 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from reward_distiller.balance import Balance
 from reward_distiller.config import Config, dump_yaml, parse_config
 from reward_distiller.console import say, track
-from reward_distiller.construct.balance import Balance
-from reward_distiller.construct.load import load_pairs, load_prompts, rows_of
+from reward_distiller.construct.load import load_pairs, load_prompts
 from reward_distiller.construct.pairs import write_pairs
 from reward_distiller.construct.pipeline import Construction, StepEstimate, estimate, split_prompts
 from reward_distiller.errors import ConfigError, NeedsCritique, TrainingError
@@ -34,6 +34,7 @@ from reward_distiller.recipes.critics import TeacherCritic, teacher_critic
 from reward_distiller.recipes.parts import Parts
 from reward_distiller.recipes.training import check_training, student_chat, train_into
 from reward_distiller.records import Pair, Prompt, content_id
+from reward_distiller.rows import rows_of
 from reward_distiller.teacher.endpoint import check_environment
 from reward_distiller.teacher.engine import Engine, open_engine
 from reward_distiller.teacher.prompts import Templates

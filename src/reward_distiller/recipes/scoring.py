@@ -10,12 +10,12 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
 from reward_distiller.console import track
-from reward_distiller.construct.load import Fields
 from reward_distiller.errors import DataError
 from reward_distiller.files import Row, check_writable, read_rows, write_rows
 from reward_distiller.model.critiques import Conversation, Critic
 from reward_distiller.model.reward_model import RewardModel, TooLong
 from reward_distiller.records import canonical_json
+from reward_distiller.rows import Fields
 
 
 class Work(NamedTuple):

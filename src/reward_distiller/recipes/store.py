@@ -34,8 +34,8 @@ INPUTS = (  # what may be a local file or folder; a section or value that is not
     ("student", "from_scratch", "tokenizer"),
     ("rm_distiller", "kl_teacher"),
     ("rm_distiller", "kl_store"),
-    ("contrastive_closure", "kl_teacher"),
-    ("contrastive_closure", "kl_store"),
+    ("source_weighted", "kl_teacher"),
+    ("source_weighted", "kl_store"),
 )
 TESTBED = "testbed"  # the name of a model that is no folder, whatever lies there
 
@@ -80,11 +80,12 @@ class Store:
 
 
 def _identity(settings: dict[str, Any]) -> dict[str, Any]:
-    """All of a resolved config that decides what comes out."""
+    """All of a resolved config that decides what comes out; not a section that the package no longer has."""
     settings = copy.deepcopy(settings)
     for *sections, name in PLACES:
         _at(settings, tuple(sections)).pop(name)
-    return {name: value for name, value in settings.items() if name not in METHODS or name == settings["method"]}
+    others = METHODS.keys() - {settings["method"]}
+    return {name: value for name, value in settings.items() if name in Config.model_fields and name not in others}
 
 
 def _at(settings: dict[str, Any], place: tuple[str, ...]) -> Any:

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from reward_distiller.balance import Failed, Quarantined
 from reward_distiller.config import ChatModel, Price
 from reward_distiller.console import say, track
 from reward_distiller.errors import EndpointError
@@ -58,21 +59,6 @@ class Question(Generic[T]):
 class Answer(Generic[T]):
     value: T
     text: str
-
-
-@dataclass(frozen=True)
-class Quarantined:
-    """Answers came, none of them usable. `texts` are the raw ones, in the order asked."""
-
-    reason: str
-    texts: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Failed:
-    """No answer came: refused, or out of retries."""
-
-    reason: str
 
 
 @dataclass

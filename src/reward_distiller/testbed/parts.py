@@ -8,10 +8,10 @@ from pathlib import Path
 
 from reward_distiller.config import ChatModel, TestbedData
 from reward_distiller.config import World as WorldConfig
-from reward_distiller.construct.load import Rows
 from reward_distiller.errors import ConfigError
 from reward_distiller.evaluate.style_matrix import StyleItem
 from reward_distiller.files import Row
+from reward_distiller.rows import Rows
 from reward_distiller.teacher.endpoint import Transport, read_completion
 from reward_distiller.testbed.benchmark import style_items
 from reward_distiller.testbed.language import World

@@ -1,4 +1,4 @@
-"""The balance of a step: in = kept + tied + disagreed + filtered + dropped + quarantined + failed."""
+"""What became of records in a step: in = kept + tied + disagreed + filtered + dropped + quarantined + failed."""
 
 from __future__ import annotations
 
@@ -6,11 +6,24 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from reward_distiller.teacher.engine import Failed, Quarantined
-
 Fate = Literal["kept", "tied", "disagreed", "filtered", "dropped", "quarantined", "failed"]
 FATES: tuple[Fate, ...] = ("kept", "tied", "disagreed", "filtered", "dropped", "quarantined", "failed")
 EXAMPLES = 3  # record ids named for each reason
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """Answers to a question came, none of them usable. `texts` are the raw ones, in the order asked."""
+
+    reason: str
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """No answer to a question came: refused, or out of retries."""
+
+    reason: str
 
 
 @dataclass
