@@ -39,6 +39,12 @@ class DataError(RewardDistillerError):
         super().__init__(f"{where}: {problem}. {mend}")
 
 
+class BenchmarkError(RewardDistillerError):
+    """Rows that are not those of the benchmark that they are given as."""
+
+    exit_code = 3
+
+
 class EndpointError(RewardDistillerError):
     """An endpoint that cannot be called at all: unreachable, unknown model, rejected key."""
 

@@ -133,8 +133,9 @@ def fingerprint(path: str | Path) -> str:
 
 
 def read_rows(path: str | Path) -> Iterator[tuple[int, Row]]:
-    """Rows of a .jsonl, .json (a list) or .parquet file, .gz allowed on the first two, with their numbers from 1.
+    """Rows of a .jsonl, .json or .parquet file, .gz allowed on the first two, with their numbers from 1.
 
+    A .json file holds a list of rows, or an object of such lists, whose rows are read one list after the other.
     Raises DataError for a file that is missing, empty, not UTF-8, not of its format, or that holds a row which is
     not an object.
     """
@@ -174,6 +175,8 @@ def _jsonl(path: Path) -> Iterator[tuple[int, Any]]:
 
 def _json(path: Path) -> Iterator[tuple[int, Any]]:
     rows = _parse(path, _text(path), None)
+    if isinstance(rows, dict) and rows and all(isinstance(part, list) for part in rows.values()):
+        rows = [row for part in rows.values() for row in part]
     if not isinstance(rows, list):
         raise DataError(path, "not a list of rows", mend="Write [{...}, {...}], or use .jsonl")
     yield from enumerate(rows, 1)

@@ -106,6 +106,12 @@ class Fields:
             raise self.wrong(name, f"{_kind(value)}, not text", "Write text, or leave it out")
         return self._clean(name, value) if value else None
 
+    def texts(self, name: str) -> list[str]:
+        value = self.require(name)
+        if not isinstance(value, list) or not value or not all(isinstance(text, str) for text in value):
+            raise self.wrong(name, "not a list of texts", 'Write ["...", "..."]')
+        return [self._clean(name, text) for text in value]
+
     def plain(self, name: str) -> dict[str, Any]:
         """An object that can be written as JSON; anything that is no object counts as none."""
         value = self.get(name)

@@ -14,6 +14,12 @@ import numpy as np
 from reward_distiller.evaluate.statistics import Figure, percent
 from reward_distiller.records import Prompt
 
+TRIANGLES = {  # level -> (chosen styles, rejected styles)
+    "easy": np.tril_indices(3, -1),
+    "normal": np.diag_indices(3),
+    "hard": np.triu_indices(3, 1),
+}
+
 
 @dataclass(frozen=True)
 class StyleItem:
@@ -29,14 +35,8 @@ def style_accuracy(
 ) -> dict[str, Figure]:
     """Accuracies in percent with intervals over prompts, and their plain mean as `average`."""
     rewards = score([(item.prompt, (*item.chosen, *item.rejected)) for item in items])
-    chosen = np.array([row[:3] for row in rewards])
-    rejected = np.array([row[3:] for row in rewards])
-    wins = (chosen[:, :, None] > rejected[:, None, :]).astype(float)  # items, chosen style, rejected style
-    upper, lower = np.triu_indices(3, 1), np.tril_indices(3, -1)
-    parts = {
-        "easy": wins[:, lower[0], lower[1]].mean(1),
-        "normal": wins[:, range(3), range(3)].mean(1),
-        "hard": wins[:, upper[0], upper[1]].mean(1),
-    }
+    rewards_NR = np.array(rewards)
+    wins = (rewards_NR[:, :3, None] > rewards_NR[:, None, 3:]).astype(float)  # items, chosen style, rejected style
+    parts = {level: wins[:, chosen, rejected].mean(1) for level, (chosen, rejected) in TRIANGLES.items()}
     parts["average"] = sum(parts.values()) / 3
     return {name: percent(values.tolist()) for name, values in parts.items()}
