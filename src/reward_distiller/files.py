@@ -87,6 +87,12 @@ def write_rows(path: str | Path, rows: Iterable[Row]) -> None:
         write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
 
 
+def append_rows(path: str | Path, rows: Iterable[Row]) -> None:
+    """Add rows to the end of a JSONL file. A process that is killed meanwhile may leave the last one torn."""
+    with _writing(Path(path)), open(path, "a", encoding="utf-8") as file:
+        file.write("".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+
 @contextlib.contextmanager
 def new_folder(path: str | Path) -> Iterator[Path]:
     """A folder that appears under its name only when the block has filled it without an error."""

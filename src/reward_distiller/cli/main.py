@@ -10,6 +10,7 @@ import typer
 
 from reward_distiller import __version__
 from reward_distiller.cli import compare as comparing
+from reward_distiller.cli import evaluate as evaluating
 from reward_distiller.cli import prepare, testbed
 from reward_distiller.cli.compare import parts_of
 from reward_distiller.config import Config, load_comparison, load_config
@@ -24,6 +25,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_e
 app.add_typer(prepare.app, name="prepare")
 app.add_typer(testbed.app, name="testbed")
 app.command()(comparing.compare)
+app.command()(evaluating.evaluate)
 
 ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[key.sub=value ...]", help="changes to the config")]

@@ -7,13 +7,16 @@ gives a suffix that no text at hand contains, so that a tag in an answer is alwa
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import TypeVar
 
 from reward_distiller.teacher.engine import Unparsable
 
+T = TypeVar("T")
 LOWEST, HIGHEST = 1.0, 10.0  # the scale of appendix D
+# What the data of any prompt must not hold with its mark; a template's own further tags are added by `prompts.py`.
 TAGS = (
     "question",
     "response_1",
@@ -30,6 +33,9 @@ TAGS = (
 _NUMBER = r"[0-9]{1,2}(?:\.[0-9]{1,4})?"
 _ONE = re.compile(rf"({_NUMBER})\.?")
 _TWO = re.compile(rf"({_NUMBER})(?:\s*,\s*|\s+)({_NUMBER})\.?")
+_SCORED = rf"<answer>\s*({_NUMBER})\s*</answer>"
+_TWO_ANSWERS = re.compile(rf"{_SCORED}\s*{_SCORED}")
+_LEADS = {"A": 1.0, "B": -1.0, "tie": 0.0, "Tie": 0.0, "TIE": 0.0}  # of the response shown first, which is A
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,11 @@ class Refinement:
     response: str
 
 
-def fresh_mark(texts: Iterable[str]) -> str:
-    """ "" or "-2", "-3", ...: the first suffix for our tags that occurs in none of the texts."""
+def fresh_mark(texts: Iterable[str], tags: Collection[str] = TAGS) -> str:
+    """ "" or "-2", "-3", ...: the first suffix for the tags that occurs in none of the texts."""
     joined = "\n".join(texts).lower()
     number = 1
-    while any(f"{tag}{'' if number == 1 else f'-{number}'}>" in joined for tag in TAGS):
+    while any(f"{tag}{'' if number == 1 else f'-{number}'}>" in joined for tag in tags):
         number += 1
     return "" if number == 1 else f"-{number}"
 
@@ -104,6 +110,47 @@ def parse_attribute_scores(text: str, names: Sequence[str]) -> dict[str, float]:
     if missing:
         raise Unparsable(f"no score for attribute {missing[0]}")
     return {name: found[name] for name in names}
+
+
+def parse_ranking(text: str) -> float:
+    """The lead of the response shown first, from the word A (1), B (-1) or tie (0)."""
+    lead = _LEADS.get(_answer(text).removesuffix("."))
+    if lead is None:
+        raise Unparsable("neither A nor B nor tie")
+    return lead
+
+
+def parse_choice(text: str) -> float:
+    """The lead of the response shown first, from the letter A (1) or B (-1), as GRAM answers."""
+    lead = parse_ranking(text)
+    if not lead:
+        raise Unparsable("neither A nor B")
+    return lead
+
+
+def parse_answer_blocks(text: str) -> tuple[float, float]:
+    """Two scores in an <answer> each, behind at most one block of thoughts, as JudgeLRM answers.
+
+    The chat template may have opened that block, and the server may have cut it off: then only its end is there, or
+    nothing of it.
+    """
+    thoughts, closed, rest = text.partition("</think>")
+    if not closed and thoughts.lstrip().startswith("<think>"):
+        raise Unparsable("the reasoning block is not closed")
+    if "</think>" in rest:
+        raise Unparsable("the reasoning block ends twice")
+    match = _TWO_ANSWERS.fullmatch((rest if closed else thoughts).strip())
+    if not match:
+        raise Unparsable("not two scores in answer tags")
+    return _on_scale(match[1]), _on_scale(match[2])
+
+
+def parse_verdict(text: str, read: Callable[[str], T], mark: str = "") -> T:
+    """What `read` makes of the verdict that stands behind the reasoning, each between its tags exactly once."""
+    _, verdict = _tagged(text, ("reasoning", "verdict"), mark)
+    if "<think>" in verdict:
+        raise Unparsable("thoughts inside the verdict")
+    return read(verdict)
 
 
 def _tagged(text: str, tags: Sequence[str], mark: str) -> list[str]:

@@ -2,11 +2,12 @@
 
 Each template gets `conversation` (the prompt as text), `mark` (the suffix of every tag, see
 `parsing.fresh_mark`) and the texts that it is about. Values are put in as they are: nothing in them is
-read as a template.
+read as a template. Some templates have a switch, which is "" or "yes" and never shown.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from reward_distiller.errors import ConfigError
 from reward_distiller.records import Prompt
-from reward_distiller.teacher.parsing import fresh_mark
+from reward_distiller.teacher.parsing import TAGS, fresh_mark
 
 PACKAGED = Path(__file__).parent / "templates"
 # Template -> the values that it must use; `conversation` and `mark` it may use.
@@ -26,7 +27,19 @@ VALUES: dict[str, tuple[str, ...]] = {
     "critique": ("response",),
     "attribute_scores": ("response", "attributes"),
     "rewrite": ("response", "direction", "aspects"),
+    "judge_pairwise_scores": ("response_1", "response_2"),
+    "judge_pairwise_ranking": ("response_1", "response_2"),
+    "judge_pointwise": ("response",),
+    "judge_gram": ("response_1", "response_2"),
+    "judge_judgelrm": ("response_1", "response_2"),
 }
+# Template -> its switches, off unless given as "yes"; each must make a difference.
+SWITCHES: dict[str, tuple[str, ...]] = {
+    "judge_pairwise_scores": ("reasoning",),
+    "judge_pairwise_ranking": ("reasoning",),
+    "judge_pointwise": ("reasoning",),
+}
+_MARKED = re.compile(r"</?([a-z0-9_]+)\{\{-? *mark *-?\}\}>")
 
 
 class Templates:
@@ -39,22 +52,33 @@ class Templates:
         self._environment = SandboxedEnvironment(
             loader=jinja2.FileSystemLoader(folders), undefined=jinja2.StrictUndefined, keep_trailing_newline=False
         )
+        self._tags: dict[str, frozenset[str]] = {}
         sample = Prompt.from_text("conversation")
         for name, values in VALUES.items():  # a template that cannot work is found before the first call
+            given = {v: f"<{v} value>" for v in values}
             try:
-                text, _ = self.render(name, sample, **{v: f"<{v} value>" for v in values})
+                self._tags[name] = frozenset(TAGS).union(_MARKED.findall(self.source(name)))
+                text, _ = self.render(name, sample, **given)
+                switched = {s: self.render(name, sample, **given, **{s: "yes"})[0] for s in SWITCHES.get(name, ())}
             except (jinja2.TemplateError, ArithmeticError, TypeError, ValueError) as error:
                 raise ConfigError(f"template {name}.jinja: {error}") from error
-            missing = [v for v in values if f"<{v} value>" not in text]
+            missing = [v for v in values if not all(f"<{v} value>" in t for t in (text, *switched.values()))]
+            missing += [s for s, other in switched.items() if other == text]
             if missing:
                 raise ConfigError(f"template {name}.jinja does not use {', '.join(missing)}")
 
     def render(self, name: str, prompt: Prompt, **values: str) -> tuple[str, str]:
         """The text to send, and the mark of its tags."""
         conversation = conversation_text(prompt)
-        mark = fresh_mark((conversation, *values.values()))
+        mark = fresh_mark((conversation, *values.values()), self._tags[name])
         template = self._environment.get_template(f"{name}.jinja")
-        return template.render(conversation=conversation, mark=mark, **values).strip(), mark
+        switches = dict.fromkeys(SWITCHES.get(name, ()), "")
+        return template.render(conversation=conversation, mark=mark, **{**switches, **values}).strip(), mark
+
+    def source(self, name: str) -> str:
+        """The template itself, as it was found."""
+        assert self._environment.loader is not None
+        return self._environment.loader.get_source(self._environment, f"{name}.jinja")[0]
 
 
 def conversation_text(prompt: Prompt) -> str:

@@ -162,9 +162,13 @@ def _answer(world: World, prompt: str, rng: random.Random) -> str:
 
 
 def _score_pair(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
+    first, second = _grades(teacher, turns[-1], ("response_1", "response_2"), rng)
+    return f"{first} {second}"
+
+
+def _grades(teacher: Teacher, text: str, tags: tuple[str, str], rng: random.Random) -> tuple[int, int]:
     """Graded quality with noise, a verbosity bias, a position bias, and an eye that overlooks small edits."""
-    text = turns[-1]
-    prompt, responses = _inside(text, "question"), [_inside(text, "response_1"), _inside(text, "response_2")]
+    prompt, responses = _inside(text, "question"), [_inside(text, tag) for tag in tags]
     qualities = [_points(teacher.world.quality(prompt, r)) for r in responses]
     likeness = Levenshtein.normalized_similarity(*responses) ** 2
     if rng.random() < teacher.traits.oversight * likeness:
@@ -173,7 +177,45 @@ def _score_pair(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
     for place, (quality, response) in enumerate(zip(qualities, responses, strict=True)):
         score = quality + teacher.verbosity_bias * _wordiness(teacher.world, prompt, response)
         scores.append(teacher.blurred(score + teacher.position_bias * (place == 0), rng))
-    return f"{scores[0]} {scores[1]}"
+    return scores[0], scores[1]
+
+
+def _judge_scores(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
+    first, second = _grades(teacher, turns[-1], ("scored_response_1", "scored_response_2"), rng)
+    return _verdict(turns[-1], f"i give {first} to the first and {second} to the second .", f"{first} {second}")
+
+
+def _judge_ranking(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
+    first, second = _grades(teacher, turns[-1], ("ranked_response_a", "ranked_response_b"), rng)
+    better = "tie" if first == second else "A" if first > second else "B"
+    return _verdict(turns[-1], f"i give {first} to a and {second} to b .", better)
+
+
+def _judge_alone(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
+    """As side by side, less what comes of standing beside another response."""
+    prompt, response = _inside(turns[-1], "question"), _inside(turns[-1], "scored_response")
+    points = _points(teacher.world.quality(prompt, response))
+    grade = teacher.blurred(points + teacher.verbosity_bias * _wordiness(teacher.world, prompt, response), rng)
+    return _verdict(turns[-1], f"i give {grade} to it .", str(grade))
+
+
+def _judge_as_gram(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
+    """One letter; equal grades are decided by a coin."""
+    first, second = _grades(teacher, turns[-1], ("gram_response_a", "gram_response_b"), rng)
+    return rng.choice("AB") if first == second else "A" if first > second else "B"
+
+
+def _judge_as_judgelrm(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
+    first, second = _grades(teacher, turns[-1], ("judgelrm_response_1", "judgelrm_response_2"), rng)
+    return f"<think> i compared them . </think>\n<answer>{first}</answer><answer>{second}</answer>"
+
+
+def _verdict(text: str, reasoning: str, verdict: str) -> str:
+    """The verdict, behind the reasoning where the prompt asks for that."""
+    mark = _mark(text)
+    if f"\n<verdict{mark}>\n" not in text:
+        return verdict
+    return f"<reasoning{mark}>\n{reasoning}\n</reasoning{mark}>\n<verdict{mark}>\n{verdict}\n</verdict{mark}>"
 
 
 def _refine_or_calibrate(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
@@ -319,6 +361,11 @@ JOBS = {  # the tag that tells a prompt from the others -> what it asks for
     "reviewed_response": Job(_critique, garbled=""),  # any other text is a critique
     "rated_response": Job(_score_attributes),
     "original_response": Job(_rewrite),
+    "scored_response_1": Job(_judge_scores),
+    "ranked_response_a": Job(_judge_ranking),
+    "scored_response": Job(_judge_alone),
+    "gram_response_a": Job(_judge_as_gram),
+    "judgelrm_response_1": Job(_judge_as_judgelrm),
 }
 
 
