@@ -80,9 +80,9 @@ def test_prompts_of_one_form_are_no_duplicates():
 def test_a_template_of_many_prompts_counts_for_nothing():
     form = (
         "You are a careful grader of short answers. Read the question, think about it step by step, then write only "
-        "the letter of the option that you believe to be right and nothing else at all, please. Should two options seem "
-        "equally good to you, choose whichever a school book would print; should none of them do, leave a blank line and "
-        "say in one short sentence which fact is missing. Never explain your choice. Question: {}"
+        "the letter of the option that you believe to be right and nothing else at all, please. Should two options "
+        "seem equally good, choose the one that a school book would print; should none of them do, leave a blank line "
+        "and say in one short sentence which fact is missing. Never explain your choice. Question: {}"
     )
     rng = random.Random(0)
     letters = "abcdefghijklmnopqrstuvwxyz"

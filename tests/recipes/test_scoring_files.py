@@ -6,12 +6,12 @@ import sqlite3
 from contextlib import contextmanager
 
 import pytest
+import tiny
 import torch
 import transformers
 import yaml
 from helpers import FunctionTransport
 from micro import cli
-from model import tiny  # tests/ is on the path
 
 from reward_distiller.config import parse_config
 from reward_distiller.errors import CallsFailed, ConfigError, DataError, ModelError, NeedsCritique, RewardDistillerError
