@@ -21,9 +21,10 @@ class Quarantined:
 
 @dataclass(frozen=True)
 class Failed:
-    """No answer to a question came: refused, or out of retries."""
+    """No answer to a question came: refused, or out of retries (`gave_up`: it may be answered another time)."""
 
     reason: str
+    gave_up: bool = False
 
 
 @dataclass

@@ -12,7 +12,7 @@ import itertools
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 import yaml
@@ -107,11 +107,15 @@ class ChatModel(Section):
         return self.base_url == "testbed"
 
 
+TaskName = Literal["facts", "repeat", "reverse", "choose"]  # of the testbed's prompts
+
+
 class TestbedData(Section):
     """Prompts or pairs of the testbed's own world."""
 
     split: Literal["train", "test"] = "train"
     count: int = Field(ge=1)
+    tasks: list[TaskName] = Field(list(get_args(TaskName)), min_length=1, description="what the prompts ask for")
 
 
 class DataSource(Section):
@@ -301,6 +305,11 @@ class Training(Section):
 class Evaluation(Section):
     held_out: float = Field(0.0, ge=0, lt=1, description="share of prompts kept out of training to test on")
     testbed_prompts: int = Field(0, ge=0, description="prompts in the testbed's easy / normal / hard sets")
+    testbed_tasks: list[TaskName] = Field(list(get_args(TaskName)), min_length=1, description="what they ask for")
+    max_length: int | None = Field(None, ge=8, description="tokens of what is tested; default: training.max_length")
+    benchmarks: dict[str, str | None] = Field(
+        {}, description="benchmark -> its file or folder, or nothing for the Hub's; $REWARD_DISTILLER_DATA is filled in"
+    )
 
 
 class World(Section):

@@ -123,12 +123,15 @@ def remove_partial(folder: str | Path) -> None:
 
 
 def fingerprint(path: str | Path) -> str:
-    """The contents of a local folder or file as one hash; anything else (a Hub id) stands for itself."""
+    """The contents of a local folder or file as one hash; anything else (a Hub id) stands for itself.
+
+    A folder's own files count, but for hidden ones and texts (.md): a model does what it does whatever its card says.
+    """
     place = Path(path)
     if place.is_file():
         files = [place]
     elif place.is_dir():
-        files = sorted(p for p in place.iterdir() if p.is_file() and not p.name.startswith("."))
+        files = sorted(p for p in place.iterdir() if p.is_file() and not p.name.startswith(".") and p.suffix != ".md")
     else:
         return str(path)
     digest = hashlib.sha256()

@@ -9,8 +9,19 @@ from pathlib import Path
 import pytest
 
 from bench.counting import Shape, Work, distinct, separate
-from bench.profiles import PROMPT_TOKENS, TOLERANCE, WORD, best_of_16, conversation, lengthen, load, refine
+from bench.profiles import (
+    PROMPT_TOKENS,
+    TOLERANCE,
+    WORD,
+    best_of_16,
+    conversation,
+    lengthen,
+    load,
+    refine,
+    rm_bench_rows,
+)
 from bench.report import interval
+from reward_distiller.files import read_rows
 from reward_distiller.records import Pair, Prompt
 
 DATA = Path(os.environ.get("REWARD_DISTILLER_DATA", "../shared/data"))
@@ -104,3 +115,16 @@ def test_real_profiles() -> None:
     assert all(abs(words(pair.prompt) - PROMPT_TOKENS) <= TOLERANCE for pair in long.pairs)
     rows = list(best_of_16(DATA, 0))
     assert {len(responses) for _, responses in rows} == {16}
+
+
+@needs_data
+def test_any_stretch_of_rm_bench_has_its_files_in_proportion() -> None:
+    rows = list(rm_bench_rows(DATA, 0))
+    assert rows == list(rm_bench_rows(DATA, 0))
+    assert rows != list(rm_bench_rows(DATA, 1))
+    assert {len(responses) for _, responses in rows} == {6}
+    code = {row["prompt"] for _, row in read_rows(DATA / "rm_bench/code_filtered.json")}
+    is_code = [prompt.messages[-1].content in code for prompt, _ in rows]
+    share = sum(is_code) / len(rows)
+    for start in range(0, len(rows) - 50, 50):
+        assert abs(sum(is_code[start : start + 50]) / 50 - share) <= 0.03

@@ -1,21 +1,24 @@
-"""`reward-distiller evaluate`: a scorer on the benchmarks of reward models."""
+"""`evaluate`: a scorer on the benchmarks of reward models. `ratings`: what people said of systems' responses."""
 
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from reward_distiller.config import World
+from reward_distiller.config import World, load_config
 from reward_distiller.errors import ConfigError
 from reward_distiller.evaluate.benchmarks import BENCHMARKS, benchmark_named
 from reward_distiller.evaluate.benchmarks.strengths import STRENGTH_SETS
+from reward_distiller.files import write_json, write_text
 from reward_distiller.recipes import evaluation as recipe
+from reward_distiller.recipes import ratings as human
 from reward_distiller.recipes.answering import load_all
-from reward_distiller.recipes.audits import training_prompts_of
+from reward_distiller.recipes.audits import training_file_of, training_prompts
+from reward_distiller.recipes.critics import TeacherCritic, teacher_critic
 from reward_distiller.recipes.evaluation_table import table
 from reward_distiller.recipes.judges import JudgeSettings
 from reward_distiller.recipes.scorers import ScorerSettings, open_scorer
@@ -51,6 +54,9 @@ def evaluate(
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...")] = None,
     chat_template: Annotated[str | None, typer.Option(help="file, for checkpoints that carry none")] = None,
     trust_remote_code: Annotated[bool, typer.Option(help="run code that comes with the model")] = False,
+    teacher: Annotated[
+        str | None, typer.Option(metavar="CONFIG", help="its teacher writes the critiques that the model reads")
+    ] = None,
     token_env: Annotated[str | None, typer.Option(help="environment variable with a server's bearer token")] = None,
 ) -> None:
     """Judge a reward model as its benchmarks do, with an interval on every figure.
@@ -68,13 +74,15 @@ def evaluate(
     sets = load_all([(benchmark_named(name), path or None) for name, path in asked])
     settings = ScorerSettings(
         ledger=folder / "ledger.sqlite",
-        judge=JudgeSettings(judge_format, reasoning, not one_order, endpoint=_options(judge_options)),
+        judge=JudgeSettings(judge_format, reasoning, not one_order, endpoint=options_of(judge_options)),
         max_length=max_length,
         device=device,
         chat_template=chat_template,
         trust_remote_code=trust_remote_code,
         token_env=token_env,
+        critic=_critic(teacher) if teacher else None,
     )
+    trained_on = Path(training) if training else training_file_of(scorer)
     parts = TestbedParts(World(), seed=0)
     with ExitStack() as open_ones:
         opened = open_ones.enter_context(open_scorer(scorer, settings, parts))
@@ -86,10 +94,31 @@ def evaluate(
             against=other,
             calibration=strengths,
             bias_audit=bias_audit,
-            training=Path(training) if training else training_prompts_of(scorer),
+            training=training_prompts(trained_on) if trained_on else None,
         )
     typer.echo(table(results, details=False))
     typer.echo(f"all figures: {folder / 'results.json'}")
+
+
+def ratings(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="rows: response, system, rater, score (1 to 5), prompt")],
+    output: Annotated[str | None, typer.Option(help="folder of results.json and table.md")] = None,
+) -> None:
+    """Several people's scores of responses: means by system with intervals, and how far the raters agree.
+
+    Example: reward-distiller ratings ratings.jsonl --output runs/ratings
+    """
+    results = human.ratings(file)
+    text = human.table(results)
+    if output:
+        write_json(Path(output) / "results.json", results)
+        write_text(Path(output) / "table.md", text)
+    typer.echo(text)
+
+
+def _critic(config: str) -> AbstractContextManager[TeacherCritic]:
+    settings = load_config(config)
+    return teacher_critic(settings, TestbedParts(settings.testbed, settings.seed))
 
 
 def _named(text: str) -> tuple[str, str]:
@@ -97,7 +126,8 @@ def _named(text: str) -> tuple[str, str]:
     return name, path
 
 
-def _options(text: str) -> dict[str, object]:
+def options_of(text: str) -> dict[str, object]:
+    """What --judge-options holds. Raises ConfigError for what is no JSON object."""
     try:
         options = json.loads(text)
     except ValueError as error:

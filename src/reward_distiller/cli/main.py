@@ -26,6 +26,7 @@ app.add_typer(prepare.app, name="prepare")
 app.add_typer(testbed.app, name="testbed")
 app.command()(comparing.compare)
 app.command()(evaluating.evaluate)
+app.command()(evaluating.ratings)
 
 ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[key.sub=value ...]", help="changes to the config")]

@@ -41,7 +41,7 @@ def load_pairs(where: str, rows: Rows, columns: dict[str, str], *, scored: bool)
     for number, row in rows:
         balance.total += 1
         fields = Fields(where, number, row, columns)
-        pair = _pair(fields, scored)
+        pair = pair_of(fields, scored=scored)
         if not pair.prompt.messages[-1].content.strip():
             balance.lose("dropped", "empty prompt", f"row {number}")
         elif not pair.chosen.strip() or not pair.rejected.strip():
@@ -56,7 +56,8 @@ def load_pairs(where: str, rows: Rows, columns: dict[str, str], *, scored: bool)
     return list(seen.values()), balance.check()
 
 
-def _pair(fields: Fields, scored: bool) -> Pair:
+def pair_of(fields: Fields, *, scored: bool) -> Pair:
+    """Raises DataError for what is missing, or is of another type."""
     scores = {name: fields.score(name) for name in ("chosen_score", "rejected_score")}
     for name, value in scores.items():
         if scored and value is None:

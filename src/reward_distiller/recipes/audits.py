@@ -71,25 +71,33 @@ def bias_audits(scorer: Scorer, sets: Sequence[Loaded], output: Path) -> dict[st
     return found
 
 
-def contaminations(training: Path | None, sets: Sequence[Loaded], output: Path) -> dict[str, Any]:
-    """Training prompts that the benchmarks ask as well; contamination.jsonl lists them."""
+def contaminations(training: Sequence[tuple[str, str]] | None, sets: Sequence[Loaded], output: Path) -> dict[str, Any]:
+    """Training prompts, (id, text), that the benchmarks ask as well; contamination.jsonl lists them."""
     if training is None:
         return {"checked": False, "why": "the training prompts are not known; name their file: --training FILE"}
-    prompts: dict[str, tuple[str, str]] = {}
-    for number, row in read_rows(training):
-        prompt = Fields(str(training), number, row, {}).prompt()
-        prompts.setdefault(prompt.id, (f"row {number}", text_of(prompt)))
     listed, counts = [], {}
     for item in sets:
         asked = {e.prompt.id: (e.id, text_of(e.prompt)) for e in item.examples}
-        matches = contamination(list(prompts.values()), list(asked.values()))
+        asked_text = dict(asked.values())
+        matches = contamination(training, list(asked.values()))
         counts[item.benchmark.name] = matches.counts()
-        listed += [{"benchmark": item.benchmark.name, **asdict(match)} for match in matches.matches]
+        for match in matches.matches:
+            found = {**asdict(match), "example": match.benchmark, "benchmark": item.benchmark.name}
+            listed.append({**found, "prompt": asked_text[match.benchmark]})
     write_rows(output / "contamination.jsonl", listed)
-    return {"checked": True, "training_prompts": len(prompts), "benchmarks": counts}
+    return {"checked": True, "training_prompts": len(training), "benchmarks": counts}
 
 
-def training_prompts_of(model: str) -> Path | None:
+def training_prompts(file: Path) -> list[tuple[str, str]]:
+    """The distinct prompts of a file's rows, each under the number of its first row."""
+    found: dict[str, tuple[str, str]] = {}
+    for number, row in read_rows(file):
+        prompt = Fields(str(file), number, row, {}).prompt()
+        found.setdefault(prompt.id, (f"row {number}", text_of(prompt)))
+    return list(found.values())
+
+
+def training_file_of(model: str) -> Path | None:
     """The pairs that a model of ours was trained on, where they lie beside it as a run leaves them."""
     file = Path(model).parent / "pairs.jsonl"
     return file if Path(model).is_dir() and file.is_file() else None

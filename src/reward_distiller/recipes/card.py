@@ -8,6 +8,7 @@ import yaml
 
 from reward_distiller.balance import Balance
 from reward_distiller.config import Config
+from reward_distiller.evaluate.benchmarks import BENCHMARKS
 from reward_distiller.model.critiques import CritiqueNeed
 
 
@@ -70,9 +71,12 @@ def _needs(need: CritiqueNeed | None) -> list[str]:
 def evaluation_section(results: dict[str, Any]) -> str:
     """The figures of a run as Markdown."""
     lines = ["## Evaluation", ""]
-    for group, title in (("held_out", "held-out prompts"), ("testbed", "testbed")):
+    tests = {"held_out": "held-out prompts", "testbed": "testbed", **{name: name for name in BENCHMARKS}}
+    for group, title in tests.items():
         figures = {n: f for n, f in results.get(group, {}).items() if isinstance(f, dict)}
         for name, figure in figures.items():
+            if "." in name:  # a part of another figure; results.json has it
+                continue
             span = f"95% interval {figure['low']:.1f} to {figure['high']:.1f}, {figure['n']} prompts"
             lines.append(f"- {title}, {name.replace('_', ' ')}: {figure['value']:.1f}% ({span})")
     return "\n".join([*(lines if len(lines) > 2 else [*lines, "Not evaluated."]), ""])

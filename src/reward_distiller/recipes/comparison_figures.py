@@ -1,6 +1,7 @@
 """The figures of a comparison: those of each run, their means over seeds, and differences to the first arm.
 
-A metric is `group.name`: any value in a run's results.json of the form {group: {name: {"value": ...}}}. Knows no files.
+A metric is `group.name`, or `group.name.part` where it is a part of another: any value in a run's results.json of the
+form {group: {name: {"value": ...}}}. Knows no files.
 """
 
 from __future__ import annotations
@@ -42,13 +43,16 @@ def metrics(arms: Arms) -> list[str]:
 
 
 def shown_metrics(arms: Arms, wanted: Sequence[str] | None) -> list[str]:
-    """The table's columns: as wanted, or accuracy on held-out pairs and all of the testbed. Raises ConfigError."""
+    """The table's columns: as wanted, or accuracy on held-out pairs and all but the parts of each test's figures.
+
+    Raises ConfigError.
+    """
     there = metrics(arms)
     if wanted is not None:
         for metric in wanted:
             _check_there("columns", metric, there)
         return list(wanted)
-    return [m for m in there if m == "held_out.accuracy"] + [m for m in there if m.startswith("testbed.")]
+    return [m for m in there if m == "held_out.accuracy" or (not m.startswith("held_out.") and m.count(".") == 1)]
 
 
 def compared_metric(arms: Arms, wanted: str | None) -> str | None:
@@ -57,7 +61,7 @@ def compared_metric(arms: Arms, wanted: str | None) -> str | None:
     if wanted is not None:
         _check_there("compare_on", wanted, there)
         return wanted
-    return next((m for m in ("testbed.average", "held_out.accuracy") if m in there), None)
+    return next((m for m in ("testbed.average", "held_out.accuracy", *there) if m in there), None)
 
 
 def _check_there(key: str, metric: str, there: Sequence[str]) -> None:
@@ -138,4 +142,4 @@ def title(metric: str) -> str:
     group, _, name = metric.partition(".")
     if metric == "held_out.accuracy":
         return "held-out pairs"
-    return name.replace("_", " ") if group == "testbed" else metric.replace("_", " ")
+    return (name if group == "testbed" else f"{group} {name}").replace("_", " ")

@@ -15,8 +15,8 @@ from reward_distiller.construct.critique import critique_responses
 from reward_distiller.errors import ConfigError
 from reward_distiller.model.critiques import Rows
 from reward_distiller.recipes.parts import Parts
-from reward_distiller.records import Message, Prompt
-from reward_distiller.teacher.endpoint import check_environment
+from reward_distiller.records import Message, Prompt, content_id
+from reward_distiller.teacher.endpoint import build_request, check_environment
 from reward_distiller.teacher.engine import Engine, open_engine
 from reward_distiller.teacher.prompts import Templates
 
@@ -32,6 +32,12 @@ class TeacherCritic:
     def __call__(self, rows: Rows) -> list[list[str]]:
         asked = [(_prompt(messages), responses) for messages, responses in rows]
         return critique_responses(asked, self.teacher, self.templates, self.engine)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Who writes, and how it is asked."""
+        request = {name: value for name, value in build_request(self.teacher, [], 0).items() if name != "messages"}
+        return {"teacher": request, "template": content_id(self.templates.source("critique"))}
 
     def cost(self) -> list[dict[str, Any]]:
         return self.engine.cost([self.teacher])

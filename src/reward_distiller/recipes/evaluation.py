@@ -31,12 +31,12 @@ def evaluate(
     against: Scorer | None = None,
     calibration: Sequence[tuple[str, str]] = (),
     bias_audit: bool = False,
-    training: Path | None = None,
+    training: Sequence[tuple[str, str]] | None = None,
 ) -> dict[str, Any]:
     """Give what results.json holds.
 
     `against` adds the paired difference to another scorer on each figure, `calibration` names sets of real preference
-    strengths with their paths, `training` is the file whose prompts the scorer was trained on.
+    strengths with their paths, `training` holds the prompts that the scorer was trained on, (id, text).
     """
     with locked(output / ".lock", ConfigError):
         remove_partial(output)

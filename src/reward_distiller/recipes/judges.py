@@ -96,7 +96,7 @@ class Judge:
             if isinstance(outcome, Verdict):
                 balance.keep()
                 continue
-            if isinstance(outcome, Failed) and _gave_up(outcome, self.model):
+            if isinstance(outcome, Failed) and outcome.gave_up:
                 raise CallsFailed(f"step {STEP}: {question.id}: {outcome.reason}. Run again: no answer is bought twice")
             balance.lose_to(outcome, question.id, self.model.model)
         self.quarantine += balance.check().quarantine
@@ -134,14 +134,15 @@ def judge_scorer(spec: str, settings: JudgeSettings, ledger: Path, parts: Parts)
     Raises ConfigError for what is no such name, setting or URL, before any call is made.
     """
     format_named(settings.format, settings.reasoning)
-    model = _chat_model(spec, settings)
+    model = chat_model_of(spec, settings)
     check_environment(model)
     templates = Templates(settings.templates)
     with open_engine(ledger, parts.transports) as engine:
         yield Judge(parts.chat_model(model), engine, templates, settings)
 
 
-def _chat_model(spec: str, settings: JudgeSettings) -> ChatModel:
+def chat_model_of(spec: str, settings: JudgeSettings) -> ChatModel:
+    """The model that "MODEL@URL" and the settings name. Raises ConfigError for what is no such name or setting."""
     name, at, url = spec.rpartition("@")
     if not (name and at):
         raise ConfigError(f"judge {spec!r}: write MODEL@URL, for example my/model@http://localhost:8000/v1")
@@ -164,11 +165,6 @@ def _drawn(example: Example, i: int, j: int) -> Shown:
     first, second = sorted((i, j), key=lambda at: example.responses[at])
     digest = content_id([example.prompt.id, example.responses[first], example.responses[second]])
     return (first, second) if int(digest, 16) % 2 else (second, first)
-
-
-def _gave_up(outcome: Failed, model: ChatModel) -> bool:
-    """Whether the engine ran out of retries, as the end of the reason says. What a server refuses, it always will."""
-    return outcome.reason.endswith(f", {model.retries + 1} attempts")
 
 
 def _why(outcome: Verdict[float] | Quarantined | Failed) -> str:

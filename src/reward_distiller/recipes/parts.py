@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -27,4 +27,4 @@ class Parts(Protocol):
 
     def kl_teacher(self) -> Path: ...
 
-    def style_items(self, count: int) -> list[StyleItem]: ...
+    def style_items(self, count: int, tasks: Sequence[str]) -> list[StyleItem]: ...

@@ -1,8 +1,8 @@
 """Recipe `reward_model`: construct pairs, train, evaluate (system one, with any method).
 
-A run folder holds config.yaml, pairs.jsonl, balance.json, quarantine.jsonl, training.jsonl, model/ and
-results.json. None of them holds a time or a path of the machine, so two runs can be compared byte by byte.
-Running again goes on from the ledger; a model whose inputs have not changed is not trained again.
+A run folder holds config.yaml, pairs.jsonl, balance.json, quarantine.jsonl, training.jsonl, model/, results.json and,
+where the config names benchmarks, evaluation/. None of them holds a time or a path of the machine, so two runs can be
+compared byte by byte. Running again goes on from the ledger; a model whose inputs are the same is not trained again.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from reward_distiller.construct.load import load_pairs, load_prompts
 from reward_distiller.construct.pairs import write_pairs
 from reward_distiller.construct.pipeline import Construction, StepEstimate, estimate, split_prompts
 from reward_distiller.errors import ConfigError, NeedsCritique, TrainingError
+from reward_distiller.evaluate.benchmarks import benchmark_named
+from reward_distiller.evaluate.contamination import text_of
 from reward_distiller.evaluate.pair_accuracy import accuracy, by_rewards, longer, source_model
 from reward_distiller.evaluate.style_matrix import style_accuracy
 from reward_distiller.files import locked, remove_partial, write_json, write_rows, write_text
@@ -29,9 +31,12 @@ from reward_distiller.model.chat import ChatFormat
 from reward_distiller.model.loading import device_of
 from reward_distiller.model.reward_model import RewardModel
 from reward_distiller.processes import is_main, processes
+from reward_distiller.recipes.answering import Loaded, load_all
 from reward_distiller.recipes.card import model_card
 from reward_distiller.recipes.critics import TeacherCritic, teacher_critic
+from reward_distiller.recipes.evaluation import evaluate
 from reward_distiller.recipes.parts import Parts
+from reward_distiller.recipes.scorers import ModelScorer
 from reward_distiller.recipes.training import check_training, student_chat, train_into
 from reward_distiller.records import Pair, Prompt, content_id
 from reward_distiller.rows import rows_of
@@ -70,7 +75,8 @@ def run(config: Config, parts: Parts) -> dict[str, Any]:
     with run_folder(config) as folder:
         chat = student_chat(config, parts)
         check_training(config, parts, chat)  # what is wrong is found before anything is paid for
-        return _train_and_evaluate(folder, config, parts, chat, construct_into(folder, config, parts))
+        tests = benchmarks_of(config)
+        return _train_and_evaluate(folder, config, parts, chat, construct_into(folder, config, parts), tests)
 
 
 def training_config(pairs: str, student: str, output: str, method: str, overrides: list[str]) -> Config:
@@ -102,11 +108,12 @@ def train_on_pairs(config: Config, parts: Parts) -> dict[str, Any]:
     with run_folder(config) as folder:
         chat = student_chat(config, parts)
         check_training(config, parts, chat)
-        return _train_and_evaluate(folder, config, parts, chat, Constructed(pairs, [balance], []))
+        tests = benchmarks_of(config)
+        return _train_and_evaluate(folder, config, parts, chat, Constructed(pairs, [balance], []), tests)
 
 
 def _train_and_evaluate(
-    folder: Path, config: Config, parts: Parts, chat: ChatFormat, made: Constructed
+    folder: Path, config: Config, parts: Parts, chat: ChatFormat, made: Constructed, tests: list[Loaded]
 ) -> dict[str, Any]:
     """Split off the held-out prompts, train, evaluate, write results.json and the card."""
     training, rest = split_prompts(made.pairs, config.evaluation.held_out, config.seed)
@@ -115,7 +122,7 @@ def _train_and_evaluate(
     facts = train_into(folder, config, parts, chat, training)
     if not is_main():
         return {}
-    results, cost = evaluate_run(folder, config, parts, training, held_out)
+    results, cost = evaluate_run(folder, config, parts, training, held_out, tests)
     results |= {"pairs_held_out": len(held_out), "training": facts, "cost": [*made.cost, *cost]}
     method = method_named(config.method).describe(config)
     write_text(folder / "model" / "README.md", model_card(config, method, results, made.balances))
@@ -223,25 +230,37 @@ def _write_balances(folder: Path, balances: list[Balance]) -> None:
 # -- evaluate ---------------------------------------------------------------------------------------
 
 
+def benchmarks_of(config: Config) -> list[Loaded]:
+    """The benchmarks that the config names, read and checked."""
+    return load_all([(benchmark_named(name), path) for name, path in config.evaluation.benchmarks.items()])
+
+
 def evaluate_run(
-    folder: Path, config: Config, parts: Parts, training: list[Pair], held_out: list[Pair]
+    folder: Path, config: Config, parts: Parts, training: list[Pair], held_out: list[Pair], tests: list[Loaded]
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Figures of the saved checkpoint, as its users will load it, beside what trivial scorers get; and their cost."""
     results: dict[str, Any] = {"method": config.method, "seed": config.seed, "model": str(folder / "model")}
-    if not held_out and not config.evaluation.testbed_prompts:
+    if not held_out and not config.evaluation.testbed_prompts and not tests:
         return results, []
     with _critic(config, parts) as critic:
         model = RewardModel.from_pretrained(
             str(folder / "model"),
             device=config.training.device,
-            max_length=config.training.max_length,
+            max_length=config.evaluation.max_length or config.training.max_length,
             critic=critic,
         )
         if held_out:
             results["held_out"] = _held_out(model, training, held_out)
         if config.evaluation.testbed_prompts:
-            figures = style_accuracy(parts.style_items(config.evaluation.testbed_prompts), partial(_rewards, model))
+            items = parts.style_items(config.evaluation.testbed_prompts, config.evaluation.testbed_tasks)
+            figures = style_accuracy(items, partial(_rewards, model))
             results["testbed"] = {name: figure.as_dict() for name, figure in figures.items()}
+        if tests:
+            scorer = ModelScorer(model, str(folder / "model"))
+            prompts = {pair.prompt.id: text_of(pair.prompt) for pair in training}
+            found = evaluate(scorer, tests, folder / "evaluation", training=list(prompts.items()))
+            results |= {name: benchmark["metrics"] for name, benchmark in found["benchmarks"].items()}
+            results["contamination"] = found["contamination"]["benchmarks"]
         return results, critic.cost() if critic else []
 
 
@@ -264,7 +283,7 @@ def _check_critiques(config: Config, pairs: list[Pair]) -> None:
     """Find out before training what evaluation would miss: a teacher's critiques where there is no teacher to ask."""
     if config.teacher or not _reads_teacher(config):
         return
-    if config.evaluation.testbed_prompts:
+    if config.evaluation.testbed_prompts or config.evaluation.benchmarks:
         raise ConfigError(f"method {config.method} reads critiques of the test set's responses: name a `teacher`")
     for pair in pairs:
         if pair.chosen_critique is None or pair.rejected_critique is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,10 +20,12 @@ from reward_distiller.evaluate.benchmarks.protocol import Example
 from reward_distiller.evaluate.trivial import Length, Random
 from reward_distiller.files import fingerprint
 from reward_distiller.model.reward_model import RewardModel
+from reward_distiller.recipes.critics import TeacherCritic
 from reward_distiller.recipes.judges import JudgeSettings, judge_scorer
 from reward_distiller.recipes.parts import Parts
 from reward_distiller.recipes.reward_endpoint import RewardEndpoint
 
+Row = tuple[list[dict[str, str]], Sequence[str]]  # messages and responses
 BASELINES: dict[str, Callable[[], Scorer]] = {"length": Length, "random": Random}
 
 
@@ -38,6 +40,7 @@ class ScorerSettings:
     chat_template: str | None = None
     trust_remote_code: bool = False
     token_env: str | None = None
+    critic: AbstractContextManager[TeacherCritic] | None = None
 
 
 @contextmanager
@@ -55,44 +58,53 @@ def open_scorer(name: str, settings: ScorerSettings, parts: Parts) -> Iterator[S
         with RewardEndpoint(name, settings.token_env) as endpoint:
             yield endpoint
     else:
-        yield ModelScorer(name, settings)
+        with settings.critic or nullcontext() as critic:
+            model = RewardModel.from_pretrained(
+                name,
+                device=settings.device,
+                max_length=settings.max_length,
+                chat_template=settings.chat_template,
+                trust_remote_code=settings.trust_remote_code,
+                critic=critic,
+            )
+            yield ModelScorer(model, name, settings.chat_template)
 
 
 class ModelScorer:
-    """A checkpoint, ours or not. What is longer than it can read has no answer; nothing is cut."""
+    """A checkpoint, ours or not. What is longer than it can read has no answer; nothing is cut.
 
-    def __init__(self, path: str, settings: ScorerSettings):
-        self.path, self.settings = path, settings
-        self.model = RewardModel.from_pretrained(
-            path,
-            device=settings.device,
-            max_length=settings.max_length,
-            chat_template=settings.chat_template,
-            trust_remote_code=settings.trust_remote_code,
-        )
+    Critiques that it reads come from its critic, and what they make too long has no answer either.
+    """
+
+    def __init__(self, model: RewardModel, path: str, chat_template: str | None = None):
+        self.model, self.path, self.chat_template = model, path, chat_template
 
     @cached_property
     def identity(self) -> dict[str, Any]:
-        template = self.settings.chat_template
+        critic = self.model.critic
         return {
             "model": fingerprint(self.path),
             "max_length": self.model.max_length,
-            "chat_template": fingerprint(template) if template else None,
+            "chat_template": fingerprint(self.chat_template) if self.chat_template else None,
+            "critic": critic.identity if isinstance(critic, TeacherCritic) else None,
         }
 
     def answer(self, examples: Sequence[Example], advance: Callable[[], None]) -> list[Answer]:
-        fits = [self.model.fits(e.prompt.as_dicts(), e.responses) for e in examples]
-        rows = [(e.prompt.as_dicts(), e.responses) for e, fit in zip(examples, fits, strict=True) if fit]
-        rewards = iter(self.model.score_rows(rows, advance))
-        answers: list[Answer] = []
-        for example, fit in zip(examples, fits, strict=True):
-            if fit:
-                values = next(rewards)
-                if not all(map(math.isfinite, values)):
-                    raise ModelError(f"{self.path} gives example {example.id} the rewards {values}: train it again")
-                answers.append(Rewards(tuple(values)))
-                continue
-            answers.append(NoAnswer(f"longer than max_length={self.model.max_length}"))
-            for _ in example.responses:
+        rows: list[Row] = [(e.prompt.as_dicts(), e.responses) for e in examples]
+        short = [at for at, row in enumerate(rows) if self.model.fits(*row)]
+        critiques = dict(zip(short, self.model.critiques([rows[at] for at in short]) or ()))
+        if critiques:
+            short = [at for at in short if self.model.fits(*rows[at], critiques[at])]
+        read = [critiques[at] for at in short] if critiques else None
+        rewards = dict(zip(short, self.model.score_rows([rows[at] for at in short], advance, read), strict=True))
+        for at, (_, responses) in enumerate(rows):
+            for _ in responses if at not in rewards else ():
                 advance()
-        return answers
+        return [self._answer(example, rewards.get(at)) for at, example in enumerate(examples)]
+
+    def _answer(self, example: Example, values: list[float] | None) -> Answer:
+        if values is None:
+            return NoAnswer(f"longer than max_length={self.model.max_length}")
+        if not all(map(math.isfinite, values)):
+            raise ModelError(f"{self.path} gives example {example.id} the rewards {values}. Train it again")
+        return Rewards(tuple(values))

@@ -19,6 +19,8 @@ import yaml
 
 from reward_distiller import __version__
 from reward_distiller.config import Config, fill_data_folder
+from reward_distiller.evaluate.benchmarks import benchmark_named
+from reward_distiller.evaluate.benchmarks.reading import files_of
 from reward_distiller.files import fingerprint
 from reward_distiller.methods import METHODS
 from reward_distiller.records import content_id
@@ -56,6 +58,10 @@ class Store:
             for name, path in given.items()
             if path not in (None, TESTBED)
         }
+        for name, path in config.evaluation.benchmarks.items():
+            if path is not None:
+                read = files_of(benchmark_named(name), path)
+                files[f"evaluation.benchmarks.{name}"] = content_id([self._fingerprint(str(file)) for file in read])
         versions = [__version__, torch.__version__, transformers.__version__]
         return content_id({"config": identity, "files": files, "versions": versions})
 

@@ -235,7 +235,7 @@ class _Asking:
                 f"model {self.model.model!r}: {self.model.base_url} does not answer ({reason}). Start the server or "
                 "mend base_url, then run again: no answer is bought twice"
             )
-        return Failed(f"{reason}, {self.model.retries + 1} attempts")
+        return Failed(f"{reason}, {self.model.retries + 1} attempts", gave_up=True)
 
     def _count(self, stored: Stored) -> None:
         spent = self.engine.spent[self.step, self.model.model]

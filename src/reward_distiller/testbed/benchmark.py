@@ -7,16 +7,17 @@ rewards are computed or compared (`evaluate.style_matrix`).
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from reward_distiller.evaluate.style_matrix import StyleItem
 from reward_distiller.records import Prompt
-from reward_distiller.testbed.language import STYLES, World
+from reward_distiller.testbed.language import STYLES, TASKS, World
 
 
-def style_items(world: World, count: int, seed: int) -> list[StyleItem]:
+def style_items(world: World, count: int, seed: int, tasks: Sequence[str] = TASKS) -> list[StyleItem]:
     """Prompts of the test split; the rejected side has exactly one wrong item."""
     items = []
-    for text in world.prompts(count, seed, "test"):
+    for text in world.prompts(count, seed, "test", tasks):
         rng = random.Random(f"benchmark:{seed}:{text}")
         task = world.read(text)
         assert task is not None

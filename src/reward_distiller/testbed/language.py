@@ -13,7 +13,12 @@ from __future__ import annotations
 
 import hashlib
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
+
+from reward_distiller.config import TaskName
+from reward_distiller.errors import ConfigError
 
 ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "color": ("red", "blue", "green", "white", "black", "amber", "violet", "silver"),
@@ -30,7 +35,7 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
 }
 NUMBERS = ("two", "three", "four")
 ENTITIES = 32
-TASKS = ("facts", "repeat", "reverse", "choose")
+TASKS: tuple[str, ...] = get_args(TaskName)
 STYLES = ("concise", "detailed", "formatted")
 
 # Openings and closings hold no word of the lexicon, so that items can be read off any response.
@@ -98,8 +103,8 @@ class World:
 
     # -- prompts ------------------------------------------------------------------------------
 
-    def prompt(self, rng: random.Random) -> str:
-        kind = rng.choice(TASKS)
+    def prompt(self, rng: random.Random, tasks: Sequence[str] = TASKS) -> str:
+        kind = rng.choice(tasks)
         count = rng.randint(2, 4)
         if kind == "facts":
             words, subject = rng.sample(sorted(ATTRIBUTES), count), rng.choice(self.entities)
@@ -111,18 +116,25 @@ class World:
         words = rng.sample(self.members, count)
         return f"{'repeat these words' if kind == 'repeat' else 'say these words backwards'} : {' '.join(words)}"
 
-    def prompts(self, count: int, seed: int, split: str) -> list[str]:
-        """`count` distinct prompts; the splits "train" and "test" never share one, whatever the seed."""
+    def prompts(self, count: int, seed: int, split: str, tasks: Sequence[str] = TASKS) -> list[str]:
+        """`count` distinct prompts of these tasks; the splits "train" and "test" never share one, whatever the seed.
+
+        Raises ConfigError where the language has fewer.
+        """
         rng = random.Random(f"prompts:{seed}:{split}")
         found: dict[str, None] = {}
+        tasks = [task for task in TASKS if task in tasks]
         for _ in range(200 * count + 1000):
             if len(found) == count:
                 break
-            text = self.prompt(rng)
+            text = self.prompt(rng, tasks)
             if (int(hashlib.sha256(text.encode()).hexdigest(), 16) % 5 == 0) == (split == "test"):
                 found[text] = None
         if len(found) < count:
-            raise ValueError(f"the testbed's language has fewer than {count} distinct {split} prompts")
+            of = "" if set(tasks) == set(TASKS) else f" of {', '.join(tasks)}"
+            raise ConfigError(
+                f"the testbed's language has fewer than {count} distinct {split} prompts{of}. Ask for fewer"
+            )
         return list(found)
 
     def read(self, prompt: str) -> Task | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from reward_distiller.config import ChatModel, TestbedData
@@ -53,7 +53,7 @@ class TestbedParts:
         """`count` rows: prompts, or pairs of two candidates' responses labeled by the ground truth."""
         if labeled:
             return list(enumerate(self._labeled(data), 1))
-        texts = self.world.prompts(data.count, self.seed, data.split)
+        texts = self.world.prompts(data.count, self.seed, data.split, data.tasks)
         return [(number, {"prompt": text}) for number, text in enumerate(texts, 1)]
 
     def _labeled(self, data: TestbedData) -> list[Row]:
@@ -62,7 +62,8 @@ class TestbedParts:
         prompts: list[str] = []
         while len(found) < data.count:
             taken = len(prompts)
-            prompts = self.world.prompts(taken + data.count - len(found), self.seed, data.split)
+            wanted = taken + data.count - len(found)
+            prompts = self.world.prompts(wanted, self.seed, data.split, data.tasks)
             found += filter(None, map(self._pair, prompts[taken:]))
         return found
 
@@ -100,5 +101,5 @@ class TestbedParts:
         settings = self.settings
         return pretrained(Path(settings.cache), self.world, kind, settings.pretrain_steps, settings.pretrain_threads)
 
-    def style_items(self, count: int) -> list[StyleItem]:
-        return style_items(self.world, count, self.seed)
+    def style_items(self, count: int, tasks: Sequence[str]) -> list[StyleItem]:
+        return style_items(self.world, count, self.seed, tasks)

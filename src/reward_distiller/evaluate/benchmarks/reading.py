@@ -34,16 +34,21 @@ def load(benchmark: Benchmark, path: str | None = None) -> tuple[list[Example], 
     return examples, balance.check()
 
 
-def _rows(benchmark: Benchmark, path: str | None) -> list[Fields]:
-    if path is None:
-        return _hub_rows(benchmark)
+def files_of(benchmark: Benchmark, path: str) -> list[Path]:
+    """The file itself, or the benchmark's files in a folder. Raises DataError for a folder that has none."""
     place = Path(fill_data_folder(path))
     if not place.is_dir():
-        return _file_rows(place)
+        return [place]
     files = [file for pattern in benchmark.files for file in sorted(place.glob(pattern))]
     if not files:
         raise DataError(place, f"no file of {benchmark.name} lies there", mend=f"Put in {' or '.join(benchmark.files)}")
-    return [fields for file in dict.fromkeys(files) for fields in _file_rows(file)]
+    return list(dict.fromkeys(files))
+
+
+def _rows(benchmark: Benchmark, path: str | None) -> list[Fields]:
+    if path is None:
+        return _hub_rows(benchmark)
+    return [fields for file in files_of(benchmark, path) for fields in _file_rows(file)]
 
 
 def _file_rows(file: Path) -> list[Fields]:
