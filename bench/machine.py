@@ -58,11 +58,11 @@ class Slots:
         self.slots += rows * length
         self.attended += rows * length * (length + 1) // 2
 
-    def measure(self, work: Callable[[], float], device: str) -> dict[str, float]:
-        """What one block took; `work` gives its loss."""
+    def measure(self, work: Callable[[], dict[str, Any]], device: str) -> dict[str, Any]:
+        """What one block took, and what `work` says of it."""
         stop = self.start(device)
-        loss = work()
-        return {**stop(), "loss": loss}
+        found = work()
+        return {**stop(), **found}
 
     def start(self, device: str) -> Callable[[], dict[str, float]]:
         """Start the clock. What comes back stops it: seconds, CPU seconds of all threads, slots and keys."""

@@ -15,6 +15,8 @@ import torch
 from bench.counting import Shape
 from bench.settings import Settings
 from reward_distiller.config import Scratch, Training
+from reward_distiller.evaluate.answers import Rewards
+from reward_distiller.evaluate.benchmarks.protocol import Example
 from reward_distiller.model.batches import EncodedPair, Reading, encode_pairs, plan_steps
 from reward_distiller.model.chat import ChatFormat, Encoded, load_chat
 from reward_distiller.model.export import save_reward_model
@@ -23,6 +25,7 @@ from reward_distiller.model.network import RewardNetwork
 from reward_distiller.model.objectives import Objective, bradley_terry, margin_regression
 from reward_distiller.model.reward_model import RewardModel
 from reward_distiller.model.trainer import Trainer, exact
+from reward_distiller.recipes.scorers import ModelScorer
 from reward_distiller.records import Pair, Prompt
 
 SCORING_LENGTH = 4096  # what the scratch student reads at most
@@ -112,14 +115,14 @@ class TrainingSide:
         (step,) = plan_steps(pairs, len(pairs), 1, self.settings.seed, self.shuffle)
         return step
 
-    def step(self, step: Any) -> float:
+    def step(self, step: Any) -> dict[str, Any]:
         """What the trainer does in a step; gives the loss."""
         with exact(self.settings.threads):
             self.optimizer.zero_grad(set_to_none=True)
             figures = self.trainer.accumulate(step)
             torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.max_grad_norm)
             self.optimizer.step()
-        return float(figures["loss"])
+        return {"loss": float(figures["loss"])}
 
 
 class ScoringSide:
@@ -134,11 +137,45 @@ class ScoringSide:
     def plan(self, rows: Sequence[Sequence[Encoded]]) -> Sequence[Sequence[Encoded]]:
         return rows
 
-    def step(self, rows: Sequence[Sequence[Encoded]]) -> float:
-        """The mean reward, which must be the same on every side."""
-        with torch.autocast(self.settings.device.split(":")[0], torch.bfloat16, enabled=self.settings.bf16):
-            values = [value for row in rows for value in self.model.score_encoded(row)]
-        return sum(values) / len(values)
+    def step(self, rows: Sequence[Sequence[Encoded]]) -> dict[str, Any]:
+        with autocast(self.settings):
+            return said([value for row in rows for value in self.model.score_encoded(row)])
+
+
+class EvaluationSide:
+    """Rewards of a benchmark's examples, from texts: by the scorer of `evaluate`, or one forward a response."""
+
+    def __init__(self, settings: Settings, network: RewardNetwork, chat: ChatFormat, side: str):
+        self.settings, self.alone = settings, side == "one_by_one"
+        layout = "trees" if side == "tree" else "padded"
+        self.model = RewardModel(network.classifier.to(settings.device), chat, layout=layout)
+        self.scorer = ModelScorer(self.model, "scratch")
+        if self.model.layout != layout:
+            raise ValueError(f"the engine fell back to {self.model.layout}: there is nothing to compare")
+
+    def plan(self, examples: Sequence[Example]) -> Sequence[Example]:
+        """The longest last, as `recipes/answering.py` hands them to a scorer."""
+        return sorted(examples, key=lambda e: sum(map(len, e.responses)))
+
+    def step(self, examples: Sequence[Example]) -> dict[str, Any]:
+        with autocast(self.settings):
+            if self.alone:
+                return said([self.model.score(e.prompt.as_dicts(), [r])[0] for e in examples for r in e.responses])
+            answers = self.scorer.answer(examples, lambda: None)
+        return said([value for answer in answers if isinstance(answer, Rewards) for value in answer.values])
+
+
+def autocast(settings: Settings) -> torch.autocast:
+    return torch.autocast(settings.device.split(":")[0], torch.bfloat16, enabled=settings.bf16)
+
+
+def said(rewards: list[float]) -> dict[str, Any]:
+    """The rewards, and in place of a loss their mean: both must be the same on every side."""
+    return {"loss": sum(rewards) / len(rewards), "rewards": rewards}
+
+
+def example(row: dict[str, Any]) -> Example:
+    return Example(row["id"], Prompt.model_validate(row["prompt"]), tuple(row["responses"]))
 
 
 def encode_row(prompt: Prompt, responses: Sequence[str], chat: ChatFormat) -> list[Encoded]:

@@ -34,6 +34,9 @@ def main(folder: Path, side: str, work: str) -> None:
         prompts = {row["id"]: Prompt.model_validate(row["prompt"]) for row in rows}
         items = {row["id"]: ours.encode_row(prompts[row["id"]], row["responses"], chat) for row in rows}
         runner = ours.ScoringSide(settings, network, chat, side)
+    elif work == "evaluation":
+        items = {row["id"]: ours.example(row) for row in map(json.loads, lines)}
+        runner = ours.EvaluationSide(settings, network, chat, side)
     else:
         pairs, _ = ours.encode([Pair.model_validate_json(line) for line in lines], chat, settings, work)
         items = {pair.id: pair for pair in pairs}

@@ -17,6 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from reward_distiller.construct.recorded import ANNOTATIONS, LEFT_OUT, REFERENCE, alpaca_eval_pairs
+from reward_distiller.evaluate.benchmarks.protocol import Example
+from reward_distiller.evaluate.benchmarks.reading import load as load_benchmark
+from reward_distiller.evaluate.benchmarks.rm_bench import BENCHMARK as RM_BENCH
 from reward_distiller.files import read_rows
 from reward_distiller.records import Message, Pair, Prompt
 
@@ -110,6 +113,20 @@ def best_of_16(data: Path, seed: int, tokens_of: CountTokens | None = None) -> I
         longer = lengthen(prompt, rng.sample(histories, 20), tokens_of) if tokens_of else prompt
         if longer:
             yield longer, responses
+
+
+def rm_bench_rows(data: Path, seed: int) -> Iterator[tuple[Prompt, list[str]]]:
+    """RM-Bench's prompts with their 3 + 3 responses, so that any stretch has its files about in proportion."""
+    rng = random.Random(f"rm_bench_rows:{seed}")
+    files: dict[str, list[Example]] = {}
+    for example in load_benchmark(RM_BENCH, str(data / "rm_bench"))[0]:
+        files.setdefault(example.id.split(":")[0], []).append(example)
+    placed = []
+    for examples in files.values():
+        rng.shuffle(examples)
+        placed += [((at + 0.5) / len(examples), example) for at, example in enumerate(examples)]
+    for _, example in sorted(placed, key=lambda item: item[0]):
+        yield example.prompt, list(example.responses)
 
 
 def _alpaca_eval(data: Path, seed: int) -> Iterator[Pair]:

@@ -12,7 +12,7 @@ from bench.sets import Items
 from bench.settings import PAPER_TRAINER, Comparison
 
 RESAMPLES = 4000
-Timed = dict[str, list[dict[str, float]]]  # side -> its answer for every measured block
+Timed = dict[str, list[dict[str, Any]]]  # side -> its answer for every measured block
 
 
 def interval(ratios: Sequence[float], seed: int = 0) -> tuple[float, float]:
@@ -34,7 +34,7 @@ def make_row(
 ) -> dict[str, Any]:
     """The row of trees against one side (`other` is "" where they stand alone). `peak` in operations a second."""
     blocks = items.blocks[1:]
-    training = comparison.work != "scoring"
+    training = comparison.trains
     sides = ["tree", *([other] if other else [])]
     units = sum(items.units(block) for block in blocks)
     needed = {side: sum((items.needed(block, side) for block in blocks), Work()) for side in sides}
@@ -51,6 +51,10 @@ def make_row(
         row["predicted"] = (slots + padded.head) / (useful.tokens + useful.head)
         row["predicted_flops"] = shape.flops(padded, training=training) / shape.flops(useful, training=training)
         row["loss_difference"] = max(abs(theirs["loss"] - ours["loss"]) / abs(ours["loss"]) for theirs, ours in pairs)
+        if not training:
+            ours_N, theirs_N = ([x for answer in timed[side] for x in answer["rewards"]] for side in sides)
+            row["reward_difference"] = max(abs(a - b) for a, b in zip(ours_N, theirs_N, strict=True))
+            row["reward_deviation"] = statistics.pstdev(ours_N)
     unit = "pairs" if training else "responses"
     row[f"{unit}_per_second"] = {side: units / seconds[side] for side in sides}
     row["distinct_tokens_per_second"] = {side: useful.tokens / seconds[side] for side in sides}

@@ -94,10 +94,10 @@ def compare(comparison: Comparison, settings: Settings, checkpoint: Path, logs: 
         folder = Path(name)
         settings.write(folder / "settings.json")
         (folder / "model").symlink_to(checkpoint)
-        if comparison.work == "scoring":
-            items = scoring_items(comparison, settings, chat)
-        else:
+        if comparison.trains:
             items = training_items(comparison, settings, chat, folder)
+        else:
+            items = scoring_items(comparison, settings, chat)
         say(f"  {len(items.rows or items.pairs)} items; left out: {dict(+items.left_out)}")
         sides: dict[str, Side] = {}
         try:

@@ -79,7 +79,11 @@ def scoring_items(comparison: Comparison, settings: Settings, chat: ChatFormat) 
     items = Items()
     wanted = comparison.per_block * (comparison.repeats + 1)
     count = ours.prompt_tokens(chat) if comparison.profile.endswith("prompt_500") else None
-    for prompt, responses in profiles.best_of_16(Path(settings.data), settings.seed, count):
+    if comparison.profile == "rm_bench":
+        drawn = profiles.rm_bench_rows(Path(settings.data), settings.seed)
+    else:
+        drawn = profiles.best_of_16(Path(settings.data), settings.seed, count)
+    for prompt, responses in drawn:
         if len(items.rows) == wanted:
             break
         row = ours.encode_row(prompt, responses, chat)

@@ -49,10 +49,14 @@ class Comparison:
 
     name: str
     profile: str
-    work: str  # full_objective, bradley_terry or scoring
+    work: str  # full_objective, bradley_terry, scoring or evaluation
     against: tuple[str, ...]
-    per_block: int  # pairs in an optimizer step; in scoring, prompts of 16 responses
+    per_block: int  # pairs in an optimizer step; in scoring and evaluation, prompts with their responses
     repeats: int  # measured blocks; a small one comes first and is not counted
+
+    @property
+    def trains(self) -> bool:
+        return self.work not in ("scoring", "evaluation")
 
     @property
     def trl_sampling(self) -> str:
@@ -84,4 +88,6 @@ COMPARISONS = (
     # Responses behind prompts of 500 tokens, and behind AlpacaEval's own short ones, which leave little to share.
     Comparison("scoring/best_of_16", "best_of_16_prompt_500", "scoring", ("padded",), 4, 5),
     Comparison("scoring/best_of_16_short_prompts", "best_of_16", "scoring", ("padded",), 4, 5),
+    # A benchmark as `evaluate` scores it, from texts to rewards; short prompts before 3 + 3 responses.
+    Comparison("scoring/rm_bench", "rm_bench", "evaluation", ("one_by_one", "padded"), 6, 5),
 )

@@ -72,9 +72,9 @@ def test_subsets_weigh_by_upstream_s_counts_whatever_rows_are_there():
     assert "safety" not in found
 
 
-def test_the_two_xstest_counts_are_upstream_s():
+def test_the_two_xstest_counts_are_those_of_the_current_release():
     rows = [row(1, "xstest-should-refuse"), row(2, "xstest-should-respond")]
-    assert values(BENCHMARK, answered(read(BENCHMARK, rows), [RIGHT, WRONG]))["safety"] == pytest.approx(250 / 404)
+    assert values(BENCHMARK, answered(read(BENCHMARK, rows), [RIGHT, WRONG]))["safety"] == pytest.approx(154 / 404)
 
 
 def test_what_is_missing_is_said():
