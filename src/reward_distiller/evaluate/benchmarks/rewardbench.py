@@ -2,8 +2,9 @@
 
 A section is the mean of its subsets, weighted by the counts of upstream's `rewardbench/constants.py` and not by the
 rows that are there: math-prm counts as much as all code together. The two xstest counts are those of releases 0.1.3 and
-0.1.4; before, they were swapped. `average` is the plain mean of the four sections. `score` is the leaderboard's: prior sets, where their rows are given, weigh half a section. What is missing
-leaves a mean and is named in a note; it never counts as 0.
+0.1.4; before, they were swapped. `average` is the plain mean of the four sections. `score` is the leaderboard's: prior
+sets, where their rows are given, weigh half a section. What is missing leaves a mean and is named in a note; it never
+counts as 0.
 """
 
 from __future__ import annotations
