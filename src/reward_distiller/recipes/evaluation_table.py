@@ -6,7 +6,7 @@ from typing import Any
 
 
 def table(results: dict[str, Any], *, details: bool = True) -> str:
-    """`details` are the figures with a dot in their names: parts of the others."""
+    """`details` are the figures with a dot in their names, parts of the others. A judge's own are always shown."""
     parts: list[str] = []
     for name, found in results["benchmarks"].items():
         parts += [f"## {name}", "", *_figures(found, details), "", _rows(found["rows"])]
@@ -42,7 +42,7 @@ def _figures(found: dict[str, Any], details: bool) -> list[str]:
     lines = ["| | percent (95% interval) | prompts |" + (" difference | p |" if compared else "")]
     lines.append("|---|---:|---:|" + ("---:|---:|" if compared else ""))
     for name, value in found["metrics"].items():
-        if "." in name and not details:
+        if "." in name and not (details or name.startswith("judge.")):
             continue
         line = f"| {name} | {value['value']:.1f} [{value['low']:.1f}, {value['high']:.1f}] | {value['n']:,} |"
         if change := compared.get(name):
