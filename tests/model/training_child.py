@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+sys.path.insert(0, str(Path(__file__).parents[1]))  # a script's path begins with its own folder
 
 import tiny
 import yaml

@@ -120,7 +120,7 @@ def test_the_server_decides_how_long_to_wait(tmp_path):
 
 def test_a_question_out_of_retries_fails_and_is_asked_anew_by_the_next_run(tmp_path):
     with fake_engine(tmp_path, lambda request: Retry("HTTP 503: busy")) as (engine, transport):
-        assert engine.ask(fake(retries=2), "s", [question()])["q"] == Failed("HTTP 503: busy, 3 attempts")
+        assert engine.ask(fake(retries=2), "s", [question()])["q"] == Failed("HTTP 503: busy, 3 attempts", gave_up=True)
         assert len(transport.asked) == 3
         assert engine.ledger.stats()["failed"] == 3
     with fake_engine(tmp_path, lambda request: "ok") as (engine, _):
@@ -171,7 +171,7 @@ def test_a_server_that_goes_away_later_fails_its_questions_only(tmp_path):
     answers = iter(["ok"])
     with fake_engine(tmp_path, lambda request: next(answers, Retry("ConnectError at fake"))) as (engine, _):
         outcomes = engine.ask(fake(concurrency=1, retries=4), "s", [question("a"), question("b")])
-    assert outcomes == {"a": Answer("ok", "ok"), "b": Failed("ConnectError at fake, 5 attempts")}
+    assert outcomes == {"a": Answer("ok", "ok"), "b": Failed("ConnectError at fake, 5 attempts", gave_up=True)}
 
 
 @pytest.mark.timeout(30)
