@@ -18,6 +18,11 @@ class Quarantined:
     reason: str
     texts: tuple[str, ...]
 
+    @property
+    def summary(self) -> str:
+        """The reason in words that records share, to be counted by."""
+        return f"unusable answer: {self.reason}"
+
 
 @dataclass(frozen=True)
 class Failed:
@@ -25,6 +30,11 @@ class Failed:
 
     reason: str
     gave_up: bool = False
+
+    @property
+    def summary(self) -> str:
+        """The reason in words that records share, to be counted by; a server says more, and the ledger has it."""
+        return f"refused: {self.reason.partition(':')[0]}"
 
 
 @dataclass

@@ -117,7 +117,7 @@ def test_an_interval_covers_as_often_as_it_says():
     for _ in range(200):
         x = rng.normal(size=80)
         y = 0.5 * x + math.sqrt(0.75) * rng.normal(size=80)
-        by = bootstrap(lambda at, x=x, y=y: {"r": correlation(x[at], y[at])}, names(80), resamples=300)["r"]  # type: ignore
+        by = bootstrap(lambda at, x=x, y=y: {"r": correlation(x[at], y[at])}, names(80), resamples=300)["r"]
         covered += by.low <= 0.5 <= by.high
     assert 0.89 <= covered / 200 <= 0.99
 

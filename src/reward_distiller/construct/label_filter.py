@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from reward_distiller.balance import Balance, Failed, Fate, Quarantined
 from reward_distiller.config import ChatModel
-from reward_distiller.errors import CallsFailed, ConfigError
+from reward_distiller.errors import ConfigError
 from reward_distiller.records import Pair
 from reward_distiller.teacher.engine import Answer, Engine, Question
 from reward_distiller.teacher.judging import JudgeFormat, format_named
@@ -90,17 +90,7 @@ def _ask(
         shown = (pair.chosen, pair.rejected)
         for identity, responses in zip(_identities(pair), (shown, shown[::-1]), strict=True):
             questions.append(form.question(identity, pair.prompt, responses, templates, reasoning))
-    outcomes = engine.ask(judge, STEP, questions)
-    answers.total += len(questions)
-    for question in questions:
-        outcome = outcomes[question.id]
-        if isinstance(outcome, Answer):
-            answers.keep()
-        elif isinstance(outcome, Failed) and outcome.gave_up:
-            raise CallsFailed(f"step {STEP}: {question.id}: {outcome.reason}. Run again: no answer is bought twice")
-        else:
-            answers.lose_to(outcome, question.id, judge.model)
-    return outcomes
+    return engine.ask_counted(judge, STEP, questions, answers)
 
 
 def _identities(pair: Pair) -> tuple[str, str]:
@@ -113,9 +103,9 @@ def _lost(chosen_first: Outcome, rejected_first: Outcome) -> tuple[Fate, str] | 
     leads = []  # of the chosen response over the rejected one
     for outcome, sign in ((chosen_first, 1), (rejected_first, -1)):
         if isinstance(outcome, Failed):
-            return "failed", f"refused: {outcome.reason.partition(':')[0]}"  # a server says more, differently each time
+            return "failed", outcome.summary
         if isinstance(outcome, Quarantined):
-            return "quarantined", f"unusable answer: {outcome.reason}"
+            return "quarantined", outcome.summary
         leads.append(sign * outcome.value)
     if min(leads) > 0:
         return None

@@ -154,15 +154,15 @@ def flip_rates(
         for example, by, reward in zip(told, edited, reward_of, strict=True):
             for i, j in example.comparisons:
                 right, wrong = reward[example.responses[i]], reward[example.responses[j]]
-                for side, place in (("wrong", j), ("right", i)):
+                for side, place in zip(SIDES, (j, i), strict=True):
                     text = by[name][place]
                     if text is None:
-                        missed[side] += 1  # type: ignore[index]
+                        missed[side] += 1
                         continue
                     now = (right, reward[text]) if side == "wrong" else (reward[text], wrong)
                     flipped = (right > wrong) != (now[0] > now[1])
                     shift = reward[text] - reward[example.responses[place]]
-                    sides[side].append((example.prompt.id, float(flipped), shift))  # type: ignore[index]
+                    sides[side].append((example.prompt.id, float(flipped), shift))
         found += [_flip_rate(name, side, sides[side], missed[side], silent, spread, resamples) for side in SIDES]
     return found
 

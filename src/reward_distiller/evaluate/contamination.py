@@ -122,7 +122,7 @@ def contamination(
     pairs: list[tuple[int, int, Match]] = []
     at_training, at_benchmark = ({name: at for at, (name, _) in enumerate(side)} for side in (training, benchmark))
     for words, names in ours.items():
-        like = {words: ("exact", 1.0, 1.0)} if words in theirs else {}
+        like: dict[Words, tuple[Kind, float, float]] = {words: ("exact", 1.0, 1.0)} if words in theirs else {}
         left = _without(words, templates)
         for of_words, index in indexes.items():
             for other in index.query(left) if _comparable(left, of_words) else []:
@@ -135,7 +135,7 @@ def contamination(
         for other, (kind, jaccard, contained) in like.items():
             for ours_id in names:
                 for theirs_id in theirs[other]:
-                    match = Match(ours_id, theirs_id, kind, round(jaccard, 4), round(contained, 4))  # type: ignore
+                    match = Match(ours_id, theirs_id, kind, round(jaccard, 4), round(contained, 4))
                     pairs.append((at_training[ours_id], at_benchmark[theirs_id], match))
     found.matches = [match for *_, match in sorted(pairs, key=lambda each: each[:2])]
     return found

@@ -12,7 +12,7 @@ from typing import Any
 
 from reward_distiller.console import say
 from reward_distiller.errors import ConfigError
-from reward_distiller.evaluate.answers import NoAnswer, Rewards, Scorer, outcome
+from reward_distiller.evaluate.answers import Answer, NoAnswer, Rewards, Scorer, outcome
 from reward_distiller.evaluate.benchmarks.protocol import Example
 from reward_distiller.evaluate.benchmarks.strengths import STRENGTH_SETS, load
 from reward_distiller.evaluate.bias_audit import flip_rates, style_correlations
@@ -41,15 +41,14 @@ def calibrations(scorer: Scorer, named: Sequence[tuple[str, str]], output: Path)
     return found
 
 
-def bias_audits(scorer: Scorer, sets: Sequence[Loaded], output: Path) -> dict[str, Any]:
+def bias_audits(scorer: Scorer, answered: Sequence[tuple[Loaded, Sequence[Answer]]], output: Path) -> dict[str, Any]:
     """What of a response's style moves its reward, and which edits turn an order around, by benchmark.
 
     Raises ConfigError for a scorer that compares responses instead of rewarding each.
     """
     found = {}
-    for item in sets:
+    for item, answers in answered:
         name = item.benchmark.name
-        answers = answers_of(scorer, item.examples, output / "answers" / f"{name}.jsonl")
         pairs = list(zip(item.examples, answers, strict=True))
         if not all(isinstance(answer, Rewards | NoAnswer) for answer in answers):
             raise ConfigError("a bias audit needs a reward of each response; this scorer compares two by two")

@@ -43,9 +43,11 @@ def evaluate(
         results: dict[str, Any] = {"scorer": scorer.identity, "benchmarks": {}}
         if against is not None:
             results["against"] = against.identity
+        answered: list[tuple[Loaded, list[Answer]]] = []
         for item in sets:
             name = item.benchmark.name
             answers = answers_of(scorer, item.examples, output / "answers" / f"{name}.jsonl")
+            answered.append((item, answers))
             others = None
             if against is not None:
                 others = answers_of(against, item.examples, output / "answers-against" / f"{name}.jsonl")
@@ -53,7 +55,7 @@ def evaluate(
         if calibration:
             results["calibration"] = calibrations(scorer, calibration, output)
         if bias_audit:
-            results["bias_audit"] = bias_audits(scorer, sets, output)
+            results["bias_audit"] = bias_audits(scorer, answered, output)
         results["contamination"] = contaminations(training, sets, output)
         if quarantine := getattr(scorer, "quarantine", None):
             write_rows(output / "quarantine.jsonl", quarantine)

@@ -14,7 +14,7 @@ def table(results: dict[str, Any], *, details: bool = True) -> str:
         parts.append("")
     for name, found in results.get("calibration", {}).items():
         parts += [f"## Calibration: {name}", "", "| | value (95% interval) | prompts |", "|---|---:|---:|"]
-        parts += [f"| {figure} | {_interval(v)} | {v['n']:,} |" for figure, v in found.get("figures", {}).items()]
+        parts += [f"| {figure} | {interval(v)} | {v['n']:,} |" for figure, v in found.get("figures", {}).items()]
         parts += [
             "",
             f"{found.get('pairs', 0):,} pairs, {found.get('ties', 0):,} of them ties; in {found['unit']}.",
@@ -27,11 +27,11 @@ def table(results: dict[str, Any], *, details: bool = True) -> str:
             "| style | partial correlation | pairs that differ |",
             "|---|---:|---:|",
         ]
-        parts += [f"| {style} | {_interval(v)} | {v['differing']:,} |" for style, v in found["style"].items()]
+        parts += [f"| {style} | {interval(v)} | {v['differing']:,} |" for style, v in found["style"].items()]
         parts += ["", "| edit | of the response that is | orders that flip | shift of its reward, sd | pairs |"]
         parts += ["|---|---|---:|---:|---:|"]
         for edit in found["edits"]:
-            figures = " | ".join(_interval(edit[figure]) for figure in ("flips", "shift"))
+            figures = " | ".join(interval(edit[figure]) for figure in ("flips", "shift"))
             parts.append(f"| {edit['edit']} | {edit['side']} | {figures} | {edit['pairs']:,} |")
         parts.append("")
     return "\n".join([*parts, *_contamination(results["contamination"]), ""])
@@ -60,12 +60,13 @@ def _rows(rows: dict[str, Any]) -> str:
     return "; ".join(parts) + "."
 
 
-def _interval(figure: dict[str, Any] | None) -> str:
+def interval(figure: dict[str, Any] | None, decimals: int = 3) -> str:
+    """A value with its interval where it has one, a dash where it is not defined."""
     if figure is None or figure["value"] is None:
         return "–"
     if figure["low"] is None:
-        return f"{figure['value']:.3f}"
-    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+        return f"{figure['value']:.{decimals}f}"
+    return f"{figure['value']:.{decimals}f} [{figure['low']:.{decimals}f}, {figure['high']:.{decimals}f}]"
 
 
 def _contamination(found: dict[str, Any]) -> list[str]:

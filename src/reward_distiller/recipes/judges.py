@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from reward_distiller.balance import Balance, Failed, Quarantined
 from reward_distiller.config import ChatModel, Sampling
-from reward_distiller.errors import CallsFailed, ConfigError
+from reward_distiller.errors import ConfigError
 from reward_distiller.evaluate.answers import Answer, Comparisons, NoAnswer, Rewards
 from reward_distiller.evaluate.benchmarks.protocol import Example
 from reward_distiller.recipes.parts import Parts
@@ -89,16 +89,8 @@ class Judge:
             for group in groups
             for shown in group
         ]
-        outcomes = self.engine.ask(self.model, STEP, questions)
-        balance = Balance(STEP, "questions", len(questions))
-        for question in questions:
-            outcome = outcomes[question.id]
-            if isinstance(outcome, Verdict):
-                balance.keep()
-                continue
-            if isinstance(outcome, Failed) and outcome.gave_up:
-                raise CallsFailed(f"step {STEP}: {question.id}: {outcome.reason}. Run again: no answer is bought twice")
-            balance.lose_to(outcome, question.id, self.model.model)
+        balance = Balance(STEP, "questions", 0)
+        outcomes = self.engine.ask_counted(self.model, STEP, questions, balance)
         self.quarantine += balance.check().quarantine
         answers: list[Answer] = []
         for example, groups in zip(examples, asked, strict=True):
@@ -121,7 +113,8 @@ class Judge:
         verdicts = {shown: o.value for shown, o in outcomes.items() if isinstance(o, Verdict)}
         for group in groups:
             if not any(shown in verdicts for shown in group):
-                return NoAnswer(_why(outcomes[group[0]]))
+                first = outcomes[group[0]]
+                return NoAnswer("" if isinstance(first, Verdict) else first.summary)
         if not self.format.pairwise:
             return Rewards(tuple(verdicts.values()))
         return Comparisons(tuple((i, j, margin) for (i, j), margin in verdicts.items()))
@@ -165,10 +158,3 @@ def _drawn(example: Example, i: int, j: int) -> Shown:
     first, second = sorted((i, j), key=lambda at: example.responses[at])
     digest = content_id([example.prompt.id, example.responses[first], example.responses[second]])
     return (first, second) if int(digest, 16) % 2 else (second, first)
-
-
-def _why(outcome: Verdict[float] | Quarantined | Failed) -> str:
-    """The reason in words that examples share, to be counted by; a server says more, and the ledger has it."""
-    if isinstance(outcome, Quarantined):
-        return f"unusable answer: {outcome.reason}"
-    return f"refused: {outcome.reason.partition(':')[0]}" if isinstance(outcome, Failed) else ""

@@ -11,7 +11,6 @@ from typing import Any
 
 from reward_distiller.balance import Balance
 from reward_distiller.config import DataSource
-from reward_distiller.console import say
 from reward_distiller.construct.label_filter import confirmed, pairwise_format
 from reward_distiller.construct.load import load_pairs, pair_of
 from reward_distiller.errors import ConfigError, DataError
@@ -67,9 +66,7 @@ def filter_labels(
             count=count,
             seed=seed,
         )
-        say(f"calls: {engine.bought} sent now, the rest answered by the ledger")
-        if engine.ledger.unknown_attempts:
-            say(f"ledger: {engine.ledger.unknown_attempts} attempts of an earlier run have no known outcome")
+        engine.say_calls()
         cost = engine.cost([model])
     quarantine = output.with_suffix(".quarantine.jsonl")
     quarantine.unlink(missing_ok=True)

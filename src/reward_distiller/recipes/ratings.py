@@ -7,6 +7,7 @@ from typing import Any
 from reward_distiller.errors import DataError
 from reward_distiller.evaluate.human_ratings import Ratings, load, summarize
 from reward_distiller.evaluate.resampling import Estimate
+from reward_distiller.recipes.evaluation_table import interval
 
 
 def ratings(path: str) -> dict[str, Any]:
@@ -34,11 +35,11 @@ def as_dict(found: Ratings) -> dict[str, Any]:
 def table(results: dict[str, Any]) -> str:
     """As Markdown: a system a row, then the paired difference and the agreement."""
     lines = ["| system | mean score, 1 to 5 | responses |", "|---|---:|---:|"]
-    lines += [f"| {name} | {_figure(one, 2)} | {one['n']:,} |" for name, one in results["systems"].items()]
+    lines += [f"| {name} | {interval(one, 2)} | {one['n']:,} |" for name, one in results["systems"].items()]
     lines += ["", f"{results['scores']:,} scores by {len(results['raters'])} raters; 95% intervals over responses."]
     if change := results.get("difference"):
         first, second = change["systems"]
-        lines.append(f"{first} − {second}: {_figure(change, 2)} over {change['n']:,} prompts that both answered.")
+        lines.append(f"{first} − {second}: {interval(change, 2)} over {change['n']:,} prompts that both answered.")
     if agreement := results.get("agreement"):
         lines += ["", "| agreement | | responses with two scores or more |", "|---|---:|---:|"]
         names = {
@@ -46,13 +47,5 @@ def table(results: dict[str, Any]) -> str:
             "alpha_interval": "Krippendorff's α, interval",
             "spearman": "mean Spearman correlation of two raters",
         }
-        lines += [f"| {names[name]} | {_figure(one, 3)} | {one['n']:,} |" for name, one in agreement.items()]
+        lines += [f"| {names[name]} | {interval(one, 3)} | {one['n']:,} |" for name, one in agreement.items()]
     return "\n".join([*lines, ""])
-
-
-def _figure(one: dict[str, Any], decimals: int) -> str:
-    if one["value"] is None:
-        return "–"
-    if one["low"] is None:
-        return f"{one['value']:.{decimals}f}"
-    return f"{one['value']:.{decimals}f} [{one['low']:.{decimals}f}, {one['high']:.{decimals}f}]"

@@ -59,19 +59,17 @@ class RewardEndpoint:
         return {"endpoint": self.url}
 
     def answer(self, examples: Sequence[Example], advance: Callable[[], None]) -> list[Answer]:
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        pool = ThreadPoolExecutor(AT_ONCE)
+        try:
             waiting = [pool.submit(self._rewards, example) for example in examples]
             answers: list[Answer] = []
-            try:
-                for example, future in zip(examples, waiting, strict=True):
-                    answers.append(Rewards(tuple(future.result())))
-                    for _ in example.responses:
-                        advance()
-            except BaseException:
-                for future in waiting:
-                    future.cancel()
-                raise
-        return answers
+            for example, future in zip(examples, waiting, strict=True):
+                answers.append(Rewards(tuple(future.result())))
+                for _ in example.responses:
+                    advance()
+            return answers
+        finally:
+            pool.shutdown(cancel_futures=True)  # after an error, those that wait are not sent
 
     def _rewards(self, example: Example) -> list[float]:
         messages = example.prompt.as_dicts()

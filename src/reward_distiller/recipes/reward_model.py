@@ -190,9 +190,7 @@ def construct_into(folder: Path, config: Config, parts: Parts) -> Constructed:
                 pairs = construction.labeled(inputs.labeled, plan)
         finally:
             _write_balances(folder, construction.balances)
-        say(f"calls: {engine.bought} sent now, the rest answered by the ledger")
-        if engine.ledger.unknown_attempts:
-            say(f"ledger: {engine.ledger.unknown_attempts} attempts of an earlier run have no known outcome")
+        engine.say_calls()
         cost = engine.cost([*candidates, *([teacher] if teacher else [])])
     if not pairs:
         raise TrainingError(f"no pair came out. {folder / 'balance.json'} says what became of each record")

@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from reward_distiller.balance import Failed, Quarantined
+from reward_distiller.balance import Balance, Failed, Quarantined
 from reward_distiller.config import ChatModel, Price
 from reward_distiller.console import say, track
-from reward_distiller.errors import EndpointError
+from reward_distiller.errors import CallsFailed, EndpointError
 from reward_distiller.records import canonical_json
 from reward_distiller.teacher.endpoint import (
     HttpTransport,
@@ -95,6 +95,31 @@ class Engine:
         if len({q.id for q in questions}) != len(questions):
             raise ValueError(f"step {step}: two questions share an id")
         return asyncio.run(_Asking(self, model, step).all(questions))
+
+    def ask_counted(
+        self, model: ChatModel, step: str, questions: Sequence[Question[T]], balance: Balance
+    ) -> dict[str, Answer[T] | Quarantined | Failed]:
+        """As `ask`, with what became of each question in a balance.
+
+        Raises CallsFailed where the server gave up on one that it may answer another time: only refusals are outcomes.
+        """
+        outcomes = self.ask(model, step, questions)
+        balance.total += len(questions)
+        for question in questions:
+            outcome = outcomes[question.id]
+            if isinstance(outcome, Answer):
+                balance.keep()
+            elif isinstance(outcome, Failed) and outcome.gave_up:
+                raise CallsFailed(f"step {step}: {question.id}: {outcome.reason}. Run again: no answer is bought twice")
+            else:
+                balance.lose_to(outcome, question.id, model.model)
+        return outcomes
+
+    def say_calls(self) -> None:
+        """What this process has sent, and what an earlier one left without an outcome."""
+        say(f"calls: {self.bought} sent now, the rest answered by the ledger")
+        if self.ledger.unknown_attempts:
+            say(f"ledger: {self.ledger.unknown_attempts} attempts of an earlier run have no known outcome")
 
     def cost(self, models: Sequence[ChatModel]) -> list[dict[str, Any]]:
         """One row a step and model, of all answers that were read; money is None where it cannot be known."""
