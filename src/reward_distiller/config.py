@@ -187,10 +187,12 @@ class RMDistiller(Refined):
     refine: bool = Field(True, description="Contrastive Refinement")
 
 
-class SourceWeighted(Refined):
-    """RM-Distiller's settings, and how much an annotated pair weighs."""
+class EditAligned(Refined):
+    """RM-Distiller's settings, and what is compared beside the ends of pairs."""
 
     tau_s: float = Field(0.0, ge=0, description="refined pairs need a margin above this (points)")
+    alpha: float = Field(0.9, ge=0, le=1, description="weight of the NLL, a nat or so beside margins of many points²")
+    aligned_weight: float = Field(0.5, ge=0, lt=1, description="of the places along the edits in a refined pair's loss")
     annotated_weight: float = Field(0.3, gt=0, description="of a sampled or labeled pair; a refined one weighs 1")
 
 
@@ -345,7 +347,7 @@ class Config(Section):
     cloud: Cloud = Cloud()
     rmboost: RMBoost = RMBoost()
     rm_distiller: RMDistiller = RMDistiller()
-    source_weighted: SourceWeighted = SourceWeighted()
+    edit_aligned: EditAligned = EditAligned()
     student: Student
     training: Training = Training()
     evaluation: Evaluation = Evaluation()

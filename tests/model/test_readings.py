@@ -14,7 +14,7 @@ from reward_distiller.model.objectives import Objective, attribute_regression, b
 from reward_distiller.model.trainer import Trainer
 
 CONFIG = {
-    "method": "source_weighted",
+    "method": "edit_aligned",
     "output": "unused",
     "scenario": "labeled",
     "pairs": {"path": "unused"},
@@ -131,7 +131,7 @@ def test_pairs_weigh_as_their_source_says():
     chat, _ = network_of()
     for source in ("sampled", "labeled"):
         pairs = [p if p.source == "refined" else p.model_copy(update={"source": source}) for p in tiny.pairs()]
-        config = parse_config({**CONFIG, "source_weighted": {"annotated_weight": 0.3}})
-        (stage,) = method_named("source_weighted").stages(config)
+        config = parse_config({**CONFIG, "edit_aligned": {"annotated_weight": 0.3}})
+        (stage,) = method_named("edit_aligned").stages(config)
         encoded, _ = encode_pairs(pairs, chat, 500, stage.reading)
         assert [e.weight for e in encoded] == [1.0 if p.source == "refined" else 0.3 for p in pairs]

@@ -10,6 +10,7 @@ import transformers
 
 from reward_distiller.config import Training
 from reward_distiller.errors import ModelError, TrainingError
+from reward_distiller.model.alignment import aligned_places
 from reward_distiller.model.batches import Reading, encode_pairs, plan_steps
 from reward_distiller.model.loading import build_network, load_causal_lm
 from reward_distiller.model.objectives import Objective, bradley_terry, margin_regression
@@ -40,15 +41,22 @@ def naive_step_loss(trainer, encoded, reference):
     def hidden(sequence):
         return network.classifier.base_model(input_ids=torch.tensor([sequence.ids])).last_hidden_state[0]
 
-    def reward(sequence):
-        return network.classifier.score(hidden(sequence)[len(sequence.ids) - 1])[0]
+    def reward(sequence, at=-1):
+        return network.classifier.score(hidden(sequence)[at])[0]
 
     pair_loss = center = regularizer = 0.0
     weights = sum(pair.weight for pair in encoded)
     for pair in encoded:
         chosen, rejected = reward(pair.chosen), reward(pair.rejected)
-        error = (chosen - rejected) - (pair.chosen_scores[0] - pair.rejected_scores[0])
-        pair_loss += pair.weight * error**2 / weights
+        margin = pair.chosen_scores[0] - pair.rejected_scores[0]
+        loss = ((chosen - rejected) - margin) ** 2
+        if pair.places:
+            inside = [
+                (reward(pair.chosen, at) - reward(pair.rejected, on) - share * margin) ** 2
+                for at, on, share in pair.places
+            ]
+            loss = 0.7 * loss + 0.3 * sum(inside) / len(inside)
+        pair_loss += pair.weight * loss / weights
         center += (chosen + rejected) ** 2 / len(encoded)
         log_p = torch.log_softmax(network.lm_head(hidden(pair.supervised[0])), -1)
         log_q = torch.log_softmax(lm(input_ids=torch.tensor([pair.supervised[0].ids])).logits[0].double(), -1)
@@ -65,6 +73,23 @@ def naive_step_loss(trainer, encoded, reference):
 def test_step_loss_and_gradients_equal_separate_unpadded_forwards(budget, weights):
     trainer, encoded, reference = setup(budget, reading=replace(tiny.FULL_READING, weights=weights))
     assert {p.weight for p in encoded} == {1.0, *weights.values()}
+    _check_step(trainer, encoded, reference)
+
+
+@pytest.mark.parametrize("layout", ["trees", "padded"])
+@pytest.mark.parametrize("budget", [8, 10**6])
+def test_pairs_compared_along_their_edits_equal_separate_unpadded_forwards(budget, layout):
+    objective = replace(FULL, aligned_weight=0.3)
+    reading = replace(tiny.FULL_READING, weights={"sampled": 0.25}, aligned=True)
+    trainer, encoded, reference = setup(budget, objective, reading=reading, layout=layout)
+    encoded = [
+        replace(p, places=aligned_places(p.chosen.ids, p.rejected.ids)) if n % 3 else p for n, p in enumerate(encoded)
+    ]
+    assert {bool(p.places) for p in encoded} == {True, False}
+    _check_step(trainer, encoded, reference)
+
+
+def _check_step(trainer, encoded, reference):
     (groups,) = plan_steps(encoded, 100, 1, 0)
     loss = trainer.accumulate(groups)["loss"]
     gradients = {n: p.grad.double().clone() for n, p in trainer.network.named_parameters()}

@@ -43,6 +43,7 @@ def main() -> None:
         for _ in trainer.train(encoded[4:], 0, encoded[:4], checkpoints, log):
             pass
     state = trainer.gathered()
+    trainer.end()
     if not is_main():
         return
     if state is not None:

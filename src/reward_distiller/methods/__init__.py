@@ -4,11 +4,11 @@ from reward_distiller.errors import ConfigError
 from reward_distiller.methods import (
     bradley_terry,
     cloud,
+    edit_aligned,
     lsam,
     margin_bradley_terry,
     rm_distiller,
     rmboost,
-    source_weighted,
     steerlm,
     synrm,
 )
@@ -25,7 +25,7 @@ METHODS: dict[str, Method] = {
         cloud,
         rmboost,
         rm_distiller,
-        source_weighted,
+        edit_aligned,
     )
 }
 

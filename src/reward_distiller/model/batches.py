@@ -13,11 +13,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from rapidfuzz.distance import Levenshtein
+
 from reward_distiller.errors import TrainingError
+from reward_distiller.model.alignment import Place, aligned_places
 from reward_distiller.model.chat import ChatFormat, Encoded
 from reward_distiller.model.critiques import with_critique
 from reward_distiller.model.layout import distinct_tokens
 from reward_distiller.records import Pair
+
+EDIT_KEEPS = 0.5  # of the characters; a response rewritten further is another text, not an edit
 
 
 @dataclass(frozen=True)
@@ -27,12 +32,14 @@ class Reading:
     `scores` names the teacher's scores of each response: `overall` or attributes. `supervised` are the texts that the
     LM head learns to write. With `request`, rewards are read behind critiques, which that user's turn asks for.
     `weights` says how much a pair of a source weighs in the mean of the pair loss, beside 1 for those of all others.
+    With `aligned`, refined pairs are also compared at the places where their two responses are aligned.
     """
 
     scores: tuple[str, ...] = ()
     supervised: Literal["nothing", "teacher_response", "critiques"] = "nothing"
     request: str | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
+    aligned: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,7 @@ class EncodedPair:
     rejected_scores: tuple[float, ...]
     supervised: tuple[Encoded, ...] = ()
     weight: float = 1.0
+    places: tuple[Place, ...] = ()  # where the two are compared before their ends
 
 
 @dataclass
@@ -98,8 +106,15 @@ def encode_pairs(
                 supervised = ()
             s_w, s_l = (_scores(pair, side, reading.scores) for side in ("chosen", "rejected"))
             weight = reading.weights.get(pair.source, 1.0)
-            encoded.append(EncodedPair(pair.id, pair.prompt.id, chosen, rejected, s_w, s_l, supervised, weight))
+            aligned = reading.aligned and pair.source == "refined" and _is_edit(pair)
+            places = aligned_places(chosen.ids, rejected.ids) if aligned else ()
+            encoded.append(EncodedPair(pair.id, pair.prompt.id, chosen, rejected, s_w, s_l, supervised, weight, places))
     return encoded, dropped
+
+
+def _is_edit(pair: Pair) -> bool:
+    """Whether most of the rejected response is still there: what two separate texts have in common says nothing."""
+    return Levenshtein.normalized_similarity(pair.chosen, pair.rejected) >= EDIT_KEEPS
 
 
 def _sequence(pair: Pair, side: str, chat: ChatFormat, reading: Reading) -> Encoded:

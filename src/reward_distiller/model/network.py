@@ -1,6 +1,6 @@
 """The network that is trained: a causal LM's backbone with a reward head beside its LM head.
 
-One forward pass gives all that a loss reads: rewards at the ends of sequences, and the regularization of the
+One forward pass gives all that a loss reads: rewards at the slots that are asked for, and the regularization of the
 tokens that are supervised. What is exported is the `classifier` in it. Knows no data and no files.
 """
 
@@ -59,11 +59,13 @@ class RewardNetwork(nn.Module):
         self.matmul_dtype = torch.float32
         self.adds_lm_gradient_in_place = False  # saves a V x D buffer, where nobody waits for a hook on the weight
 
-    def forward(self, layout: Layout, supervision: Supervision | None = None) -> Output:
+    def forward(self, layout: Layout, supervision: Supervision | None = None, slot_N: Tensor | None = None) -> Output:
+        """Rewards at `slot_N`, or where the layout's sequences end."""
         device = layout.ids_RL.device
+        slot_N = layout.ends() if slot_N is None else slot_N
         with torch.autocast(device.type, torch.bfloat16, enabled=self.matmul_dtype == torch.bfloat16):
             hidden_SD = hidden_states(self.classifier.base_model, layout)
-        reward_NA = self.rewards(hidden_SD[layout.ends().to(device)])
+        reward_NA = self.rewards(hidden_SD[slot_N.to(device)])
         zero = reward_NA.new_zeros(())
         if supervision is None:
             return Output(reward_NA, zero, zero, zero)

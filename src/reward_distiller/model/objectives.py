@@ -62,7 +62,8 @@ class Objective:
     """Equation 5: pair_weight · pair loss + nll_weight · NLL + kl_weight · KL(teacher || student).
 
     The reward is the head's outputs weighted by `attributes`. With `absolute` the loss compares each output with its
-    own score, (B, A); there is no free offset then, and nothing to centre.
+    own score, (B, A); there is no free offset then, and nothing to centre. `aligned_weight` is the part of a pair's
+    loss that belongs to the places where its responses are aligned, if it has any (`comparisons.py`).
     """
 
     pair_loss: PairLoss
@@ -71,6 +72,7 @@ class Objective:
     kl_weight: float = 0.0
     attributes: tuple[float, ...] = (1.0,)
     absolute: bool = False
+    aligned_weight: float = 0.0
 
     @property
     def regularized(self) -> bool:

@@ -30,6 +30,7 @@ from reward_distiller.errors import TrainingError
 from reward_distiller.model.batches import EncodedPair, Group, micro_batches, plan_steps, share
 from reward_distiller.model.chat import Encoded
 from reward_distiller.model.checkpoints import Checkpoints, Progress
+from reward_distiller.model.comparisons import comparisons
 from reward_distiller.model.layout import lay_out
 from reward_distiller.model.network import RewardNetwork, Supervision, is_tied
 from reward_distiller.model.objectives import Objective, centering
@@ -199,6 +200,14 @@ class Trainer:
             return None
         return get_model_state_dict(self.network, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
 
+    def end(self) -> None:
+        """Part from the other processes, all at once: one that exits with the group still open may abort in doing so.
+
+        Nothing of this trainer may be called afterwards. Alone, it does nothing.
+        """
+        self.accelerator.wait_for_everyone()
+        self.accelerator.end_training()
+
     # -- one step -----------------------------------------------------------------------------------
 
     def accumulate(self, groups: Sequence[Group]) -> dict[str, float]:
@@ -241,28 +250,26 @@ class Trainer:
         """One micro-batch's share of every mean over the step."""
         sequences = [s for g in groups for s in g.sequences]
         layout = lay_out([s.ids for s in sequences], self.layout).to(self.device)
-        places: list[tuple[int, int]] = []
-        pairs: list[EncodedPair] = []
         supervised, first = [], 0
         for group in groups:
-            places += [(first + w, first + l) for w, l, _ in group.pairs]
-            pairs += [pair for _, _, pair in group.pairs]
             supervised += [(first + at, count / step.responses) for at, count in group.supervised.items()]
             first += len(group.sequences)
-        output = self.model(layout, self._supervision(sequences, supervised, layout))
+        read = comparisons(groups, layout, self.objective.aligned_weight)
+        output = self.model(layout, self._supervision(sequences, supervised, layout), read.slot_N)
         reward_NA = output.reward_NA
         reward_N = reward_NA @ reward_NA.new_tensor(self.objective.attributes)
-        w_B, l_B = torch.tensor(places, dtype=torch.long, device=reward_N.device).reshape(-1, 2).unbind(1)
-        r_w, r_l = reward_N[w_B], reward_N[l_B]
+        w_C, l_C = (torch.tensor(at, dtype=torch.long, device=self.device) for at in (read.chosen_C, read.rejected_C))
+        r_w, r_l = reward_N[w_C], reward_N[l_C]
         s_w, s_l = (
-            reward_NA.new_tensor(scores).reshape(len(pairs), len(self.objective.attributes))
-            for scores in ([p.chosen_scores for p in pairs], [p.rejected_scores for p in pairs])
+            reward_NA.new_tensor(scores).reshape(len(scores), len(self.objective.attributes))
+            for scores in (read.chosen_scores_CA, read.rejected_scores_CA)
         )
         if self.objective.absolute:
-            losses = self.objective.pair_loss(reward_NA[w_B], reward_NA[l_B], s_w, s_l)
+            losses = self.objective.pair_loss(reward_NA[w_C], reward_NA[l_C], s_w, s_l)
         else:
             losses = self.objective.pair_loss(r_w, r_l, s_w[:, 0], s_l[:, 0])
-        pair_loss = (losses * losses.new_tensor([p.weight for p in pairs])).sum() / step.pair_weights
+        pair_loss = (losses * losses.new_tensor(read.weight_C)).sum() / step.pair_weights
+        r_w, r_l = r_w[: len(read.pairs)], r_l[: len(read.pairs)]  # at the ends
         center = centering(r_w, r_l).sum() / step.pairs
         loss = self.objective.pair_weight * pair_loss + self.center * center + output.regularization
         difference_B = (r_w - r_l).detach()

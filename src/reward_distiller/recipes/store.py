@@ -36,8 +36,8 @@ INPUTS = (  # what may be a local file or folder; a section or value that is not
     ("student", "from_scratch", "tokenizer"),
     ("rm_distiller", "kl_teacher"),
     ("rm_distiller", "kl_store"),
-    ("source_weighted", "kl_teacher"),
-    ("source_weighted", "kl_store"),
+    ("edit_aligned", "kl_teacher"),
+    ("edit_aligned", "kl_store"),
 )
 TESTBED = "testbed"  # the name of a model that is no folder, whatever lies there
 

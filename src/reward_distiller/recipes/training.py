@@ -171,7 +171,9 @@ def _train(
     with open_log(log_file, settings.log_to, run_name, config.model_dump(mode="json")) as log:
         for _ in trainer.train(training, config.seed, validation, _checkpoints(folder, stage, key), log):
             pass
-    return _Trained(training, len(validation), dropped, trainer.steps, trainer.seconds, trainer.gathered())
+    weights = trainer.gathered()
+    trainer.end()
+    return _Trained(training, len(validation), dropped, trainer.steps, trainer.seconds, weights)
 
 
 def _checkpoints(folder: Path, stage: Stage, key: str) -> Checkpoints:
