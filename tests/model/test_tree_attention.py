@@ -5,6 +5,7 @@ import tiny
 import torch
 import transformers
 
+from reward_distiller.model import tree_attention
 from reward_distiller.model.layout import forest, lay_out
 from reward_distiller.model.loading import build_network
 from reward_distiller.model.tree_attention import NAME, TreeMasks, _flex, enable_trees, hidden_states
@@ -84,6 +85,12 @@ def test_trees_equal_separate_forwards(name, checkpointing):
     assert found.keys() == expected.keys()
     for parameter, gradient in expected.items():
         assert (found[parameter] - gradient).norm() <= 1e-4 * gradient.norm(), parameter
+
+
+@pytest.mark.parametrize("name", ["Qwen2", "Mistral, window", "Gemma2"])
+def test_long_segments_in_chunks_are_the_same(name, monkeypatch):
+    monkeypatch.setattr(tree_attention, "CHUNK", 7)  # in place of 256: these segments have up to 35 tokens
+    test_trees_equal_separate_forwards(name, False)
 
 
 @pytest.mark.parametrize("window", [None, 6])
