@@ -18,7 +18,8 @@ from reward_distiller.cli.testbed import app
 from reward_distiller.config import ChatModel, Sampling
 from reward_distiller.errors import ConfigError, EndpointError
 from reward_distiller.files import write_rows
-from reward_distiller.teacher.endpoint import _accept, check_environment, printable, read_completion, store
+from reward_distiller.teacher.completion import read_completion
+from reward_distiller.teacher.endpoint import _accept, check_environment, printable, store
 from reward_distiller.teacher.engine import Answer, Question, open_engine
 from reward_distiller.teacher.parsing import parse_response, parse_score
 from reward_distiller.testbed.language import World

@@ -20,7 +20,7 @@ from reward_distiller.construct.load import load_pairs
 from reward_distiller.construct.rewrite import Change, rewriting_question
 from reward_distiller.errors import ConfigError
 from reward_distiller.records import Prompt, content_id
-from reward_distiller.teacher.endpoint import read_completion
+from reward_distiller.teacher.completion import read_completion
 from reward_distiller.teacher.engine import Question, Unparsable
 from reward_distiller.teacher.prompts import Templates
 from reward_distiller.testbed.language import STYLES, World

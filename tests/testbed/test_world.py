@@ -5,7 +5,7 @@ import random
 import pytest
 
 from reward_distiller.evaluate.style_matrix import style_accuracy
-from reward_distiller.teacher.endpoint import read_completion
+from reward_distiller.teacher.completion import read_completion
 from reward_distiller.testbed.benchmark import style_items
 from reward_distiller.testbed.language import STYLES, TASKS, World
 from reward_distiller.testbed.models import CANDIDATES, reply

@@ -10,7 +10,6 @@ import asyncio
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import httpx
@@ -148,26 +147,6 @@ def _seconds(text: str | None) -> float | None:
 def printable(text: str) -> str:
     """Text with control characters (terminal escapes among them) shown as escapes."""
     return "".join(c if c.isprintable() or c == " " else repr(c)[1:-1] for c in text)
-
-
-@dataclass(frozen=True)
-class Completion:
-    text: str
-    finish_reason: str | None
-
-
-def read_completion(body: bytes) -> Completion:
-    """The answer inside a raw body. Raises ValueError with the reason where there is none."""
-    try:
-        choice = json.loads(body)["choices"][0]
-        text, reason = choice["message"]["content"], choice.get("finish_reason")
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"not a chat completion ({type(error).__name__})") from error
-    if not isinstance(text, str):
-        refusal = choice["message"].get("refusal")
-        raise ValueError(f"no text in the answer{f' (refusal: {refusal})' if refusal else ''}")
-    # A lone surrogate cannot be stored or tokenised; JSON can smuggle one in.
-    return Completion(text.encode("utf-8", "replace").decode("utf-8"), reason if isinstance(reason, str) else None)
 
 
 def store(body: bytes) -> Stored:

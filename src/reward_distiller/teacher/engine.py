@@ -21,6 +21,7 @@ from reward_distiller.config import ChatModel, Price
 from reward_distiller.console import say, track
 from reward_distiller.errors import CallsFailed, EndpointError
 from reward_distiller.records import canonical_json
+from reward_distiller.teacher.completion import read_completion
 from reward_distiller.teacher.endpoint import (
     HttpTransport,
     Messages,
@@ -28,7 +29,6 @@ from reward_distiller.teacher.endpoint import (
     Retry,
     Transport,
     build_request,
-    read_completion,
     store,
 )
 from reward_distiller.teacher.ledger import Ledger, Stored, request_key

@@ -12,7 +12,8 @@ from reward_distiller.errors import ConfigError
 from reward_distiller.evaluate.style_matrix import StyleItem
 from reward_distiller.files import Row
 from reward_distiller.rows import Rows
-from reward_distiller.teacher.endpoint import Transport, read_completion
+from reward_distiller.teacher.completion import read_completion
+from reward_distiller.teacher.endpoint import Transport
 from reward_distiller.testbed.benchmark import style_items
 from reward_distiller.testbed.language import World
 from reward_distiller.testbed.models import (

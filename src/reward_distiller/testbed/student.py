@@ -19,7 +19,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from reward_distiller.console import track
 from reward_distiller.files import locked, new_folder
 from reward_distiller.records import content_id
-from reward_distiller.teacher.endpoint import read_completion
+from reward_distiller.teacher.completion import read_completion
 from reward_distiller.testbed.language import STYLES, Task, World
 from reward_distiller.testbed.models import TEACHER, reply
 
