@@ -39,7 +39,10 @@ class Failed:
 
 @dataclass
 class Balance:
-    """Counts of what became of `total` records, with reasons. `quarantine` holds raw answers to look at."""
+    """Counts of what became of `total` records, with reasons. `quarantine` holds raw answers to look at.
+
+    `notes` counts what else was seen on the way; it is not part of the sum.
+    """
 
     step: str
     unit: str
@@ -48,6 +51,10 @@ class Balance:
     reasons: dict[str, Counter[str]] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
     quarantine: list[dict[str, Any]] = field(default_factory=list)
+    notes: Counter[str] = field(default_factory=Counter)
+
+    def count(self, note: str) -> None:
+        self.notes[note] += 1
 
     def keep(self) -> None:
         self.counts["kept"] += 1
@@ -87,8 +94,10 @@ class Balance:
             **{fate: self.counts[fate] for fate in FATES},
             "reasons": {fate: dict(sorted(c.items())) for fate, c in sorted(self.reasons.items())},
             "examples": dict(sorted(self.examples.items())),
+            **({"notes": dict(self.notes)} if self.notes else {}),
         }
 
     def line(self) -> str:
         parts = [f"{fate} {self.counts[fate]}" for fate in FATES if self.counts[fate] or fate == "kept"]
-        return f"{self.step}: in {self.total} {self.unit} = {' + '.join(parts)}"
+        notes = "".join(f"; {count} {note}" for note, count in self.notes.items())
+        return f"{self.step}: in {self.total} {self.unit} = {' + '.join(parts)}{notes}"

@@ -65,6 +65,7 @@ class ChatModel(Section):
     concurrency: int = Field(16, ge=1, le=4096)
     timeout: float = Field(300.0, gt=0, description="seconds for one request")
     retries: int = Field(6, ge=0, description="further attempts after 408, 409, 429, 5xx and broken connections")
+    structured: bool = Field(False, description="scores and edits as JSON by a schema; the server must hold it to that")
     max_asks: int = Field(3, ge=1, description="samples bought in all when an answer cannot be parsed")
     price: Price | None = None
 
@@ -142,11 +143,26 @@ class DataSource(Section):
         return Path(fill_data_folder(self.path or ""))
 
 
+ScoreMode = Literal["sampled", "expected", "mean_of_n"]  # how a teacher's score came about
+
+
 class Annotation(Section):
     """How pairs are made and judged (paper, section 3.1)."""
 
     templates: str | None = Field(None, description="folder whose .jinja files replace the packaged prompts")
+    scores: ScoreMode = Field(
+        "sampled", description="expected: weighted by the probabilities that the endpoint returns"
+    )
+    samples: int = Field(1, ge=1, description="asked for each score with scores: mean_of_n")
+    both_orders: bool = Field(False, description="show two responses in both orders, and take the means")
+    flipped: Literal["tie", "mean"] = Field("tie", description="what becomes of pairs whose verdict the order changes")
     allowed_failures: float = Field(0.0, ge=0, le=1, description="share of a step's calls that may fail for good")
+
+    @model_validator(mode="after")
+    def _several(self) -> Annotation:
+        if (self.scores == "mean_of_n") != (self.samples > 1):
+            raise ValueError("samples above 1 and scores: mean_of_n go together")
+        return self
 
 
 class Refined(Section):

@@ -9,6 +9,7 @@ import pytest
 from helpers import HOSTILE, fake, fake_engine, labeled
 
 from reward_distiller.balance import Balance
+from reward_distiller.config import Annotation
 from reward_distiller.construct.annotate import agree, annotate
 from reward_distiller.construct.candidates import collect_candidates, draw_two
 from reward_distiller.construct.filter import filter_edits, filter_margins
@@ -17,6 +18,7 @@ from reward_distiller.construct.pipeline import Construction, ConstructionPlan, 
 from reward_distiller.construct.reference import add_references
 from reward_distiller.construct.refine import Refined, refine
 from reward_distiller.construct.score import score_pairwise, score_self_calibrated
+from reward_distiller.construct.scoring import Scoring
 from reward_distiller.errors import CallsFailed, ConfigError
 from reward_distiller.records import Pair, Prompt, Response
 from reward_distiller.teacher.endpoint import Refused
@@ -114,7 +116,7 @@ def test_the_higher_score_is_chosen_and_a_tie_makes_no_pair(tmp_path):
     drawn = [(p, *pool_of([p], texts)[p.id]) for p, texts in zip(subjects, ["ab", "ba", "bc", "dx"], strict=True)]
     teacher = fake(max_asks=1)
     with fake_engine(tmp_path, grades(a=7, b=4.5, c=4.5, d="?", x="?")) as (engine, _):
-        pairs, balance = annotate(drawn, teacher, TEMPLATES, engine)
+        pairs, balance = annotate(drawn, Scoring(teacher, TEMPLATES, engine))
     assert [(p.prompt, p.chosen, p.rejected, p.chosen_score, p.rejected_score) for p in pairs] == [
         (subjects[0], "a", "b", 7.0, 4.5),
         (subjects[1], "a", "b", 7.0, 4.5),
@@ -128,7 +130,7 @@ def test_the_higher_score_is_chosen_and_a_tie_makes_no_pair(tmp_path):
 def test_labels_are_checked_with_the_responses_in_random_order(tmp_path):
     pairs = [labeled(f"q{n}", "good", "bad") for n in range(40)]
     with fake_engine(tmp_path, grades(good=9, bad=2)) as (engine, transport):
-        kept, balance = agree(pairs, TEACHER, TEMPLATES, engine, seed=0)
+        kept, balance = agree(pairs, Scoring(TEACHER, TEMPLATES, engine), seed=0)
     orders = [shown(request) for request in transport.asked]
     assert 10 < orders.count(("good", "bad")) < 30
     assert {(p.chosen, p.chosen_score, p.rejected, p.rejected_score) for p in kept} == {("good", 9.0, "bad", 2.0)}
@@ -140,7 +142,7 @@ def test_labels_are_checked_with_the_responses_in_random_order(tmp_path):
 def test_a_teacher_that_always_prefers_the_first_confirms_only_some_labels(tmp_path):
     pairs = [labeled(f"q{n}", "good", "bad") for n in range(40)]
     with fake_engine(tmp_path, lambda request: "9 2") as (engine, _):
-        kept, balance = agree(pairs, TEACHER, TEMPLATES, engine, seed=0)
+        kept, balance = agree(pairs, Scoring(TEACHER, TEMPLATES, engine), seed=0)
     assert {p.provenance["chosen_shown"] for p in kept} == {1}
     assert fates(balance) == {"in": 40, "kept": len(kept), "disagreed": 40 - len(kept)}
     assert 10 < len(kept) < 30
@@ -149,7 +151,7 @@ def test_a_teacher_that_always_prefers_the_first_confirms_only_some_labels(tmp_p
 def test_ties_disagreements_and_unusable_answers_are_told_apart(tmp_path):
     pairs = [labeled(f"about {texts}", *texts) for texts in ("ab", "ba", "ac", "ad")]
     with fake_engine(tmp_path, grades(a=5, b=3, c=5, d=11)) as (engine, transport):
-        kept, balance = agree(pairs, TEACHER, TEMPLATES, engine, seed=0)
+        kept, balance = agree(pairs, Scoring(TEACHER, TEMPLATES, engine), seed=0)
     assert [(p.chosen, p.margin) for p in kept] == [("a", 2.0)]
     assert fates(balance) == {"in": 4, "kept": 1, "tied": 1, "disagreed": 1, "quarantined": 1}
     assert len(transport.asked) == 3 + TEACHER.max_asks
@@ -157,7 +159,7 @@ def test_ties_disagreements_and_unusable_answers_are_told_apart(tmp_path):
 
 def test_recorded_scores_need_no_teacher():
     pairs = [labeled("q", "a", text, scores) for text, scores in (("b", (8, 3)), ("c", (3, 8)), ("d", (5, 5)))]
-    kept, balance = agree(pairs, None, TEMPLATES, None, seed=0)
+    kept, balance = agree(pairs, None, seed=0)
     assert [(p.rejected, p.chosen_score, p.provenance) for p in kept] == [("b", 8.0, {"teacher": "recorded"})]
     assert fates(balance) == {"in": 3, "kept": 1, "tied": 1, "disagreed": 1}
 
@@ -265,21 +267,22 @@ def test_equal_scores_do_not_pass_even_a_threshold_of_zero():
 def test_self_calibrated_scores_come_with_the_dialogue_and_the_anchor(tmp_path):
     pair = labeled("q", "chosen", "rejected", (8.0, 2.5), teacher_response="teacher")
     with fake_engine(tmp_path, lambda request: "7.5") as (engine, transport):
-        (scored,), balance = score_self_calibrated([refined_of(pair, "mended")], TEACHER, TEMPLATES, engine)
+        (scored,), balance = score_self_calibrated([refined_of(pair, "mended")], Scoring(TEACHER, TEMPLATES, engine))
     *context, last = transport.asked[0]["messages"]
     assert context == list(refined_of(pair, "mended").dialogue)
     assert last["role"] == "user"
     assert re.findall(r"[0-9.]*[0-9]", last["content"]) == ["1", "10", "2.5"]
     assert (scored.chosen, scored.rejected, scored.margin) == ("mended", "rejected", 5.0)
     assert (scored.source, scored.teacher_response) == ("refined", "teacher")
-    assert scored.provenance == {"teacher": "teacher", "refined_from": pair.id, "diagnosis": "why"}
+    modes = {"score_mode": "sampled", "rejected_score_mode": "recorded"}
+    assert scored.provenance == {"teacher": "teacher", **modes, "refined_from": pair.id, "diagnosis": "why"}
     assert fates(balance) == {"in": 1, "kept": 1}
 
 
 def test_pairwise_scores_come_in_random_order_without_context(tmp_path):
     items = [refined_of(labeled(f"q{n}", "chosen", "rejected", (8.0, 2.5)), "mended") for n in range(30)]
     with fake_engine(tmp_path, grades(mended=9, rejected=4)) as (engine, transport):
-        pairs, balance = score_pairwise(items, TEACHER, TEMPLATES, engine, seed=0)
+        pairs, balance = score_pairwise(items, Scoring(TEACHER, TEMPLATES, engine), seed=0)
     assert {(p.chosen, p.chosen_score, p.rejected_score) for p in pairs} == {("mended", 9.0, 4.0)}
     assert {shown(request) for request in transport.asked} == {("mended", "rejected"), ("rejected", "mended")}
     assert all(len(request["messages"]) == 1 for request in transport.asked)
@@ -290,8 +293,8 @@ def test_pairwise_scores_come_in_random_order_without_context(tmp_path):
 def test_an_unusable_score_is_no_pair(tmp_path, answer):
     item = refined_of(labeled("q", "a", "b"), "c")
     for score in (
-        lambda engine: score_self_calibrated([item], TEACHER, TEMPLATES, engine),
-        lambda engine: score_pairwise([item], TEACHER, TEMPLATES, engine, 0),
+        lambda engine: score_self_calibrated([item], Scoring(TEACHER, TEMPLATES, engine)),
+        lambda engine: score_pairwise([item], Scoring(TEACHER, TEMPLATES, engine), 0),
     ):
         with fake_engine(tmp_path / answer, lambda request: answer if len(request["messages"]) > 1 else "7") as (e, _):
             pairs, balance = score(e)
@@ -379,7 +382,7 @@ def test_more_failures_than_allowed_end_the_run_and_the_next_asks_only_these(tmp
         with pytest.raises(CallsFailed, match=r"2 of 8 calls failed \(2 x HTTP 400: filtered\).*allowed_failures"):
             construction.unlabeled(prompts(4), models, PLAN)
         assert [b.step for b in construction.balances] == ["candidates"]
-        lenient = Construction(engine, TEACHER, TEMPLATES, seed=0, allowed_failures=0.25)
+        lenient = Construction(engine, TEACHER, TEMPLATES, seed=0, annotation=Annotation(allowed_failures=0.25))
         assert len({p.prompt.id for p in lenient.unlabeled(prompts(4), models, PLAN)}) == 3
     down = False
     with fake_engine(tmp_path, answer) as (engine, transport):

@@ -13,7 +13,6 @@ import pytest
 from reward_distiller.config import ChatModel
 from reward_distiller.config import TestbedData as WorldRows  # pytest would collect a class called Test...
 from reward_distiller.config import World as WorldSettings
-from reward_distiller.construct.annotate import scoring_question
 from reward_distiller.construct.attributes import attribute_question
 from reward_distiller.construct.critique import critique_question
 from reward_distiller.construct.load import load_pairs
@@ -22,6 +21,7 @@ from reward_distiller.errors import ConfigError
 from reward_distiller.records import Prompt, content_id
 from reward_distiller.teacher.completion import read_completion
 from reward_distiller.teacher.engine import Question, Unparsable
+from reward_distiller.teacher.parsing import parse_pair_scores
 from reward_distiller.teacher.prompts import Templates
 from reward_distiller.testbed.language import STYLES, World
 from reward_distiller.testbed.models import TEACHERS, reply
@@ -47,6 +47,11 @@ def attempts(count: int, seed: int = 0):
         for at in wrong:
             items[at] = WORLD.wrong_item(task, items, at, rng)
         yield prompt, WORLD.respond(task, items, rng.choice(STYLES), rng), wrong
+
+
+def scoring_question(prompt: Prompt, first: str, second: str) -> Question[tuple[float, float]]:
+    text, _ = TEMPLATES.render("pairwise_scores", prompt, response_1=first, response_2=second)
+    return Question("q", [{"role": "user", "content": text}], parse_pair_scores)
 
 
 def test_what_the_first_teacher_was_asked_before_it_answers_as_before():
@@ -184,7 +189,7 @@ def test_text_of_no_world_is_left_as_it_is():
 def questions(prompt: str, response: str) -> list[Question]:
     subject = Prompt.from_text(prompt)
     return [
-        scoring_question("q", subject, response, "plum .", TEMPLATES),
+        scoring_question(subject, response, "plum ."),
         critique_question("q", subject, response, TEMPLATES),
         attribute_question("q", subject, response, ("depth",), TEMPLATES),
         rewriting_question(subject, response, Change("worse", ("depth",)), TEMPLATES),
@@ -211,9 +216,7 @@ def test_hostile_text_gets_an_answer_in_its_form():
 def test_the_second_teacher_is_noisier_and_biased_otherwise():
     def scores(name: str, first: str, second: str, **options) -> tuple[float, float]:
         still = {"noise": 0.0, "verbosity_bias": 0.0, "position_bias": 0.0}
-        return answer(
-            scoring_question("q", Prompt.from_text(prompt), first, second, TEMPLATES), name, **still | options
-        )
+        return answer(scoring_question(Prompt.from_text(prompt), first, second), name, **still | options)
 
     prompt = WORLD.prompts(1, 0, "train")[0]
     bad = "plum plum"

@@ -6,41 +6,28 @@ import random
 from collections.abc import Sequence
 
 from reward_distiller.balance import Balance
-from reward_distiller.config import ChatModel
+from reward_distiller.construct.scoring import Scores, Scoring, Shown
 from reward_distiller.records import Pair, Prompt, Response
-from reward_distiller.teacher.engine import Answer, Engine, Question
-from reward_distiller.teacher.parsing import parse_pair_scores
-from reward_distiller.teacher.prompts import Templates
 
 
-def scoring_question(
-    identity: str, prompt: Prompt, first: str, second: str, templates: Templates
-) -> Question[tuple[float, float]]:
-    """Prompt D.1 for two responses in the order given."""
-    text, _ = templates.render("pairwise_scores", prompt, response_1=first, response_2=second)
-    return Question(identity, [{"role": "user", "content": text}], parse_pair_scores)
-
-
-def annotate(
-    drawn: Sequence[tuple[Prompt, Response, Response]], teacher: ChatModel, templates: Templates, engine: Engine
-) -> tuple[list[Pair], Balance]:
+def annotate(drawn: Sequence[tuple[Prompt, Response, Response]], scoring: Scoring) -> tuple[list[Pair], Balance]:
     """Unlabeled scenario: the response with the higher score is the chosen one; equal scores make no pair."""
-    questions = [scoring_question(p.id, p, a.text, b.text, templates) for p, a, b in drawn]
-    outcomes = engine.ask(teacher, "annotate", questions)
+    outcomes = scoring.of_pairs("annotate", [(p.id, p, a.text, b.text) for p, a, b in drawn])
     pairs = []
     balance = Balance("annotate", "pairs", len(drawn))
     for prompt, first, second in drawn:
         outcome = outcomes[prompt.id]
-        if not isinstance(outcome, Answer):
-            balance.lose_to(outcome, prompt.id, teacher.model)
+        if not isinstance(outcome, Scores):
+            balance.lose_to(outcome, prompt.id, scoring.teacher.model)
             continue
-        scores = outcome.value
-        if scores[0] == scores[1]:
-            balance.lose("tied", "equal scores", prompt.id)
+        if tie := tied(outcome, scoring, balance):
+            balance.lose("tied", tie, prompt.id)
             continue
+        scores = outcome.values
         chosen, rejected = (first, second) if scores[0] > scores[1] else (second, first)
         provenance = {
-            "teacher": teacher.model,
+            "teacher": scoring.teacher.model,
+            "score_mode": outcome.mode,
             "chosen_model": chosen.model,
             "rejected_model": rejected.model,
             "chosen_shown": 1 if chosen is first else 2,
@@ -60,26 +47,38 @@ def annotate(
     return pairs, balance.check()
 
 
-def agree(
-    labeled: Sequence[Pair], teacher: ChatModel | None, templates: Templates, engine: Engine | None, seed: int
-) -> tuple[list[Pair], Balance]:
+def tied(scores: Scores, scoring: Scoring, balance: Balance) -> str | None:
+    """Why two scores decide nothing, or None where they do. Verdicts that the order changes are counted."""
+    if scores.flipped is not None:
+        balance.count("asked in both orders")
+    if scores.flipped:
+        balance.count("of these with another verdict in the other order")
+        if scoring.settings.flipped == "tie":
+            return "the verdict changes with the order"
+    return "equal scores" if scores.values[0] == scores.values[1] else None
+
+
+def agree(labeled: Sequence[Pair], scoring: Scoring | None, seed: int) -> tuple[list[Pair], Balance]:
     """Labeled scenario (section 4.1): keep pairs whose label the teacher's scores confirm.
 
     Without a teacher the scores are the recorded ones. With one, the responses are shown in random order.
     """
     scores: dict[str, tuple[float, float]] = {}
-    shown: dict[str, int] = {}
+    notes: dict[str, dict[str, str | int]] = {}
     balance = Balance("agree", "pairs", len(labeled))
-    if teacher is not None and engine is not None:
-        questions = label_questions(labeled, templates, seed)
-        outcomes = engine.ask(teacher, "annotate", questions)
+    if scoring is not None:
+        outcomes = scoring.of_pairs("annotate", label_order(labeled, seed))
         for pair in labeled:
             outcome = outcomes[pair.id]
-            if isinstance(outcome, Answer):
-                shown[pair.id] = 1 if _chosen_first(pair, seed) else 2
-                scores[pair.id] = outcome.value if shown[pair.id] == 1 else outcome.value[::-1]
+            if not isinstance(outcome, Scores):
+                balance.lose_to(outcome, pair.id, scoring.teacher.model)
+            elif tie := tied(outcome, scoring, balance):
+                balance.lose("tied", tie, pair.id)
             else:
-                balance.lose_to(outcome, pair.id, teacher.model)
+                shown = 1 if _chosen_first(pair, seed) else 2
+                first, second = outcome.values
+                scores[pair.id] = (first, second) if shown == 1 else (second, first)
+                notes[pair.id] = {"teacher": scoring.teacher.model, "score_mode": outcome.mode, "chosen_shown": shown}
     else:
         for pair in labeled:
             assert pair.chosen_score is not None
@@ -95,20 +94,19 @@ def agree(
         elif chosen_score < rejected_score:
             balance.lose("disagreed", "the teacher prefers the rejected response", pair.id)
         else:
-            who: dict[str, str | int] = {"teacher": teacher.model if teacher else "recorded"}
-            who |= {"chosen_shown": shown[pair.id]} if pair.id in shown else {}
+            who = notes.get(pair.id, {"teacher": "recorded"})
             update = {"chosen_score": chosen_score, "rejected_score": rejected_score}
             kept.append(pair.model_copy(update=update | {"provenance": {**pair.provenance, **who}}))
             balance.keep()
     return kept, balance.check()
 
 
-def label_questions(labeled: Sequence[Pair], templates: Templates, seed: int) -> list[Question[tuple[float, float]]]:
-    questions = []
-    for pair in labeled:
-        first, second = (pair.chosen, pair.rejected) if _chosen_first(pair, seed) else (pair.rejected, pair.chosen)
-        questions.append(scoring_question(pair.id, pair.prompt, first, second, templates))
-    return questions
+def label_order(labeled: Sequence[Pair], seed: int) -> list[Shown]:
+    """The pairs as they are shown, each in an order that the seed decides."""
+    return [
+        (p.id, p.prompt, *((p.chosen, p.rejected) if _chosen_first(p, seed) else (p.rejected, p.chosen)))
+        for p in labeled
+    ]
 
 
 def _chosen_first(pair: Pair, seed: int) -> bool:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from reward_distiller.balance import Balance
-from reward_distiller.config import ChatModel
-from reward_distiller.construct.annotate import agree, annotate, label_questions
+from reward_distiller.config import Annotation, ChatModel
+from reward_distiller.construct.annotate import agree, annotate, label_order
 from reward_distiller.construct.attributes import add_attributes
 from reward_distiller.construct.candidates import candidate_questions, collect_candidates, draw_two
 from reward_distiller.construct.critique import add_critiques
@@ -18,6 +18,7 @@ from reward_distiller.construct.reference import add_references, ask_references
 from reward_distiller.construct.refine import refine
 from reward_distiller.construct.rewrite import Rewriting, rewrite
 from reward_distiller.construct.score import score_pairwise, score_self_calibrated
+from reward_distiller.construct.scoring import Scoring, pair_questions
 from reward_distiller.errors import CallsFailed, ConfigError
 from reward_distiller.records import Pair, Prompt
 from reward_distiller.teacher.engine import Engine, Question
@@ -61,28 +62,35 @@ class Construction:
     """One run of the steps. `balances` grows as they finish; the teacher is None where scores are recorded."""
 
     def __init__(
-        self, engine: Engine, teacher: ChatModel | None, templates: Templates, seed: int, allowed_failures: float = 0.0
+        self,
+        engine: Engine,
+        teacher: ChatModel | None,
+        templates: Templates,
+        seed: int,
+        annotation: Annotation | None = None,
     ):
+        annotation = annotation or Annotation()
         self.engine, self.teacher, self.templates, self.seed = engine, teacher, templates, seed
-        self.allowed_failures = allowed_failures
+        self.scoring = Scoring(teacher, templates, engine, annotation) if teacher else None
+        self.allowed_failures = annotation.allowed_failures
         self.balances: list[Balance] = []
 
     def unlabeled(
         self, prompts: Sequence[Prompt], candidates: Sequence[ChatModel], plan: ConstructionPlan
     ) -> list[Pair]:
-        assert self.teacher is not None
+        assert self.scoring is not None
         if plan.rewriting:
             return self._rewritten(prompts, plan.rewriting)
         pool = self._note(*collect_candidates(prompts, candidates, self.engine))
         drawn = self._note(*draw_two(prompts, pool, self.seed))
-        sampled = self._note(*annotate(drawn, self.teacher, self.templates, self.engine))
+        sampled = self._note(*annotate(drawn, self.scoring))
         return self._complete(sampled, plan)
 
     def labeled(self, labeled: Sequence[Pair], plan: ConstructionPlan) -> list[Pair]:
         plan.check(has_teacher=self.teacher is not None)
         if plan.rewriting:
             return self._rewritten(distinct_prompts(labeled), plan.rewriting)
-        kept = self._note(*agree(labeled, self.teacher, self.templates, self.engine, self.seed))
+        kept = self._note(*agree(labeled, self.scoring, self.seed))
         return self._complete(kept, plan)
 
     def _rewritten(self, prompts: Sequence[Prompt], how: Rewriting) -> list[Pair]:
@@ -108,12 +116,13 @@ class Construction:
     def _refined(self, pairs: list[Pair], how: Refinement) -> list[Pair]:
         """The pairs, each with its refined one behind it where that passed the filters."""
         assert self.teacher is not None
+        assert self.scoring is not None
         refined = self._note(*refine(pairs, self.teacher, self.templates, self.engine))
         refined = self._note(*filter_edits(refined, how.tau_e))
         if how.scoring == "self_calibrated":
-            scored = self._note(*score_self_calibrated(refined, self.teacher, self.templates, self.engine))
+            scored = self._note(*score_self_calibrated(refined, self.scoring))
         else:
-            scored = self._note(*score_pairwise(refined, self.teacher, self.templates, self.engine, self.seed))
+            scored = self._note(*score_pairwise(refined, self.scoring, self.seed))
         strong = self._note(*filter_margins(scored, how.tau_s))
         behind = {str(pair.provenance["refined_from"]): pair for pair in strong}
         return [q for p in pairs for q in (p, behind.get(p.id)) if q is not None]
@@ -149,9 +158,11 @@ def estimate(
     templates: Templates,
     plan: ConstructionPlan,
     seed: int,
+    annotation: Annotation | None = None,
 ) -> list[StepEstimate]:
     """An upper bound of the calls of each step; without re-asking of unusable answers. Makes no call."""
     rows: list[StepEstimate] = []
+    annotation = annotation or Annotation()
 
     def asked(step: str, model: ChatModel, calls: int, questions: Sequence[Question] | None = None) -> None:
         known = None if questions is None else calls - (engine.missing(model, questions) if engine else calls)
@@ -167,13 +178,15 @@ def estimate(
     if teacher is None:
         return rows
     pairs = len(labeled) or len(prompts)
-    asked("annotate", teacher, pairs, label_questions(labeled, templates, seed) if labeled else None)
+    orders = 2 if annotation.both_orders else 1
+    shown = pair_questions(label_order(labeled, seed), teacher, templates, annotation) if labeled else None
+    asked("annotate", teacher, pairs * orders * annotation.samples, shown)
     if plan.references or plan.refinement:
         without = list(prompts) or distinct_prompts([p for p in labeled if p.teacher_response is None])
         asked("reference", teacher, len(without), candidate_questions(without))
     if plan.refinement:
         asked("refine", teacher, pairs)
-        asked("score", teacher, pairs)
+        asked("score", teacher, pairs * (orders if plan.refinement.scoring == "pairwise" else 1) * annotation.samples)
     if plan.critiques:
         asked("critique", teacher, 2 * pairs)
     if plan.attributes:

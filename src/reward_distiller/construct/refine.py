@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from reward_distiller.balance import Balance
 from reward_distiller.config import ChatModel
@@ -11,6 +12,7 @@ from reward_distiller.records import Pair
 from reward_distiller.teacher.engine import Answer, Engine, Question
 from reward_distiller.teacher.parsing import Refinement, parse_refinement
 from reward_distiller.teacher.prompts import Templates
+from reward_distiller.teacher.structured import REFINEMENT, read_refinement
 
 
 @dataclass(frozen=True)
@@ -23,20 +25,19 @@ class Refined:
     dialogue: tuple[dict[str, str], ...]
 
 
-def refinement_question(pair: Pair, templates: Templates) -> Question[Refinement]:
+def refinement_question(pair: Pair, teacher: ChatModel, templates: Templates) -> Question[Refinement]:
     assert pair.teacher_response is not None
     text, mark = templates.render("refinement", pair.prompt, preferred=pair.teacher_response, rejected=pair.rejected)
-
-    def parse(answer: str) -> Refinement:
-        return parse_refinement(answer, mark)
-
-    return Question(pair.id, [{"role": "user", "content": text}], parse)
+    messages = [{"role": "user", "content": text}]
+    if teacher.structured:
+        return Question(pair.id, templates.with_form(messages, REFINEMENT), read_refinement, REFINEMENT.request)
+    return Question(pair.id, messages, partial(parse_refinement, mark=mark))
 
 
 def refine(
     pairs: Sequence[Pair], teacher: ChatModel, templates: Templates, engine: Engine
 ) -> tuple[list[Refined], Balance]:
-    questions = [refinement_question(p, templates) for p in pairs if p.teacher_response is not None]
+    questions = [refinement_question(p, teacher, templates) for p in pairs if p.teacher_response is not None]
     outcomes = engine.ask(teacher, "refine", questions)
     context = {q.id: q.messages for q in questions}
     refined = []

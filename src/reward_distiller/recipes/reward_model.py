@@ -181,7 +181,7 @@ def construct_into(folder: Path, config: Config, parts: Parts) -> Constructed:
     candidates = [parts.chat_model(m) for m in config.candidates]
     teacher = parts.chat_model(config.teacher) if config.teacher else None
     with open_engine(config.ledger_path, parts.transports) as engine:
-        construction = Construction(engine, teacher, inputs.templates, config.seed, config.annotation.allowed_failures)
+        construction = Construction(engine, teacher, inputs.templates, config.seed, config.annotation)
         construction.balances.append(inputs.balance)
         try:
             if config.scenario == "unlabeled":
@@ -209,7 +209,15 @@ def dry_run(config: Config, parts: Parts) -> tuple[Inputs, list[StepEstimate]]:
 
     def count(engine: Engine | None) -> list[StepEstimate]:
         return estimate(
-            engine, inputs.prompts, inputs.labeled, candidates, teacher, inputs.templates, plan, config.seed
+            engine,
+            inputs.prompts,
+            inputs.labeled,
+            candidates,
+            teacher,
+            inputs.templates,
+            plan,
+            config.seed,
+            config.annotation,
         )
 
     if not config.ledger_path.exists():

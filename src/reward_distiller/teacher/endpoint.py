@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import httpx
@@ -40,14 +41,19 @@ class Transport(Protocol):
     async def close(self) -> None: ...
 
 
-def build_request(model: ChatModel, messages: Messages, sample: int) -> dict[str, Any]:
-    """All that decides the answer, and nothing else: the ledger's key is the hash of this."""
+def build_request(
+    model: ChatModel, messages: Messages, sample: int, extra: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    """All that decides the answer, and nothing else: the ledger's key is the hash of this.
+
+    `extra` are fields that this question needs beside its messages.
+    """
     sampling = {k: v for k, v in model.sampling.model_dump().items() if v is not None}
     sampling[model.max_tokens_field] = sampling.pop("max_tokens")
     request: dict[str, Any] = {"model": model.model, "messages": list(messages), **sampling, "sample": sample}
     if model.chat_template_kwargs:
         request["chat_template_kwargs"] = model.chat_template_kwargs
-    return {**request, **model.extra_body}
+    return {**request, **extra, **model.extra_body}
 
 
 def check_environment(model: ChatModel) -> None:

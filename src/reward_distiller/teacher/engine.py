@@ -21,7 +21,7 @@ from reward_distiller.config import ChatModel, Price
 from reward_distiller.console import say, track
 from reward_distiller.errors import CallsFailed, EndpointError
 from reward_distiller.records import canonical_json
-from reward_distiller.teacher.completion import read_completion
+from reward_distiller.teacher.completion import Completion, read_completion
 from reward_distiller.teacher.endpoint import (
     HttpTransport,
     Messages,
@@ -48,11 +48,19 @@ class Truncated(Exception):
 
 @dataclass(frozen=True)
 class Question(Generic[T]):
-    """`parse` turns the answer's text into a value or raises Unparsable."""
+    """`parse` turns the answer's text into a value or raises Unparsable.
+
+    `extra` are fields that the request needs beside the model's own. `weigh` makes of a parsed value and the whole
+    completion, with its tokens' probabilities, the value that counts. `first_sample` tells several askings of the same
+    messages apart: each has `max_asks` samples from there on.
+    """
 
     id: str
     messages: Messages
     parse: Callable[[str], T]
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    weigh: Callable[[T, Completion], T] | None = None
+    first_sample: int = 0
 
 
 @dataclass(frozen=True)
@@ -131,7 +139,7 @@ class Engine:
 
     def missing(self, model: ChatModel, questions: Sequence[Question[Any]]) -> int:
         """How many of the questions have no first answer in the ledger."""
-        keys = {request_key(build_request(model, q.messages, 0)) for q in questions}
+        keys = {request_key(build_request(model, q.messages, q.first_sample, q.extra)) for q in questions}
         return sum(self.ledger.get(key) is None for key in keys)
 
 
@@ -196,8 +204,9 @@ class _Asking:
     async def _outcome(self, question: Question[T]) -> Answer[T] | Quarantined | Failed:
         texts: list[str] = []
         reason = ""
-        for sample in range(self.model.max_asks):
-            response = await self._response(build_request(self.model, question.messages, sample))
+        for number in range(self.model.max_asks):
+            request = build_request(self.model, question.messages, question.first_sample + number, question.extra)
+            response = await self._response(request)
             if isinstance(response, Failed):
                 return response
             texts.append(response.body.decode("utf-8", "replace"))
@@ -206,7 +215,8 @@ class _Asking:
                 texts[-1] = completion.text
                 if completion.finish_reason == "length":
                     raise Truncated(f"truncated at {self.model.sampling.max_tokens} tokens; raise sampling.max_tokens")
-                return Answer(question.parse(completion.text), completion.text)
+                value = question.parse(completion.text)
+                return Answer(question.weigh(value, completion) if question.weigh else value, completion.text)
             except Truncated as error:
                 return Quarantined(str(error), tuple(texts))
             except ValueError as error:

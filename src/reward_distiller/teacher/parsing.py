@@ -57,7 +57,7 @@ def fresh_mark(texts: Iterable[str], tags: Collection[str] = TAGS) -> str:
 
 def parse_pair_scores(text: str) -> tuple[float, float]:
     """Two scores, for the response shown first and second (prompt D.1)."""
-    match = _TWO.fullmatch(_answer(text))
+    match = _TWO.fullmatch(answer_of(text))
     if not match:
         raise Unparsable("not two scores separated by a space")
     return _on_scale(match[1]), _on_scale(match[2])
@@ -65,7 +65,7 @@ def parse_pair_scores(text: str) -> tuple[float, float]:
 
 def parse_score(text: str) -> float:
     """One score (prompt D.3)."""
-    match = _ONE.fullmatch(_answer(text))
+    match = _ONE.fullmatch(answer_of(text))
     if not match:
         raise Unparsable("not a single score")
     return _on_scale(match[1])
@@ -73,7 +73,7 @@ def parse_score(text: str) -> float:
 
 def parse_response(text: str) -> str:
     """A response in free text; empty is no response."""
-    answer = _answer(text)
+    answer = answer_of(text)
     if not answer:
         raise Unparsable("empty response")
     return answer
@@ -98,7 +98,7 @@ def parse_rewriting(text: str, mark: str = "") -> str:
 def parse_attribute_scores(text: str, names: Sequence[str]) -> dict[str, float]:
     """One line `name: score` for each of the names, once each and no other; given back in the order of `names`."""
     found: dict[str, float] = {}
-    for line in filter(None, map(str.strip, _answer(text).split("\n"))):
+    for line in filter(None, map(str.strip, answer_of(text).split("\n"))):
         name, _, score = (part.strip() for part in line.partition(":"))
         match = _ONE.fullmatch(score)
         if name not in names or not match:
@@ -114,7 +114,7 @@ def parse_attribute_scores(text: str, names: Sequence[str]) -> dict[str, float]:
 
 def parse_ranking(text: str) -> float:
     """The lead of the response shown first, from the word A (1), B (-1) or tie (0)."""
-    lead = _LEADS.get(_answer(text).removesuffix("."))
+    lead = _LEADS.get(answer_of(text).removesuffix("."))
     if lead is None:
         raise Unparsable("neither A nor B nor tie")
     return lead
@@ -155,7 +155,7 @@ def parse_verdict(text: str, read: Callable[[str], T], mark: str = "") -> T:
 
 def _tagged(text: str, tags: Sequence[str], mark: str) -> list[str]:
     """What stands between each of the tags: all exactly once, in this order, with nothing between or after them."""
-    answer = _answer(text)
+    answer = answer_of(text)
     spans = []
     for tag in tags:
         opening, closing = f"<{tag}{mark}>", f"</{tag}{mark}>"
@@ -172,7 +172,7 @@ def _tagged(text: str, tags: Sequence[str], mark: str) -> list[str]:
     return [answer[start:end].strip() for _, start, end, _ in spans]
 
 
-def _answer(text: str) -> str:
+def answer_of(text: str) -> str:
     """The text without a reasoning model's leading <think> block; an unclosed one means there is no answer."""
     text = text.strip()
     if text.startswith("<think>"):

@@ -16,7 +16,9 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from reward_distiller.errors import ConfigError
 from reward_distiller.records import Prompt
+from reward_distiller.teacher.endpoint import Messages
 from reward_distiller.teacher.parsing import TAGS, fresh_mark
+from reward_distiller.teacher.structured import Schema
 
 PACKAGED = Path(__file__).parent / "templates"
 # Template -> the values that it must use; `conversation` and `mark` it may use.
@@ -27,6 +29,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "critique": ("response",),
     "attribute_scores": ("response", "attributes"),
     "rewrite": ("response", "direction", "aspects"),
+    "structured": ("fields",),
     "judge_pairwise_scores": ("response_1", "response_2"),
     "judge_pairwise_ranking": ("response_1", "response_2"),
     "judge_pointwise": ("response",),
@@ -74,6 +77,12 @@ class Templates:
         template = self._environment.get_template(f"{name}.jinja")
         switches = dict.fromkeys(SWITCHES.get(name, ()), "")
         return template.render(conversation=conversation, mark=mark, **{**switches, **values}).strip(), mark
+
+    def with_form(self, messages: Messages, schema: Schema) -> list[dict[str, str]]:
+        """The messages, the last of which says that the answer is to be JSON of that schema."""
+        form = self._environment.get_template("structured.jinja").render(fields=schema.described).strip()
+        *before, last = messages
+        return [*before, {**last, "content": f"{last['content']}\n\n{form}"}]
 
     def source(self, name: str) -> str:
         """The template itself, as it was found."""
