@@ -49,22 +49,45 @@ class Price(Section):
     output: float = Field(ge=0)
 
 
-class ChatModel(Section):
-    """A chat endpoint: any OpenAI-compatible server, or `base_url: testbed` for the scripted models in process."""
+class Endpoint(Section):
+    """Where a model is served, and how its server is spoken to."""
 
-    model: str = Field(min_length=1, description="the model's name as the server knows it")
     base_url: str = Field("https://api.openai.com/v1", description="up to and without /chat/completions; or testbed")
     api_key_env: str | None = Field(None, description="environment variable that holds the key; none is sent if unset")
     headers: dict[str, str] = Field({}, description="extra headers as they are; never put a secret here")
     headers_env: dict[str, str] = Field({}, description="extra headers: name -> environment variable with the value")
+    query: dict[str, str] = Field({}, description="of the URL; Azure wants api-version")
     proxy: str | None = None
+    concurrency: int = Field(16, ge=1, le=4096, description="requests in flight at most; found out from there on down")
+
+    @field_validator("base_url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        try:
+            parts = urlsplit(value)
+            known = value == "testbed" or (parts.scheme in ("http", "https") and bool(parts.hostname))
+        except ValueError:
+            known = False
+        if not known:
+            raise ValueError("not a URL: write http://HOST:PORT/v1, or testbed")
+        return value
+
+
+class ChatModel(Endpoint):
+    """A chat model at any OpenAI-compatible server, or `base_url: testbed` for the scripted models in process."""
+
+    model: str = Field(min_length=1, description="the model's name as the server knows it")
+    endpoints: list[Endpoint] = Field([], description="further servers of the same model, which share the calls")
+    launch: Literal["vllm"] | None = Field(None, description="start a server of `model` here, and end it with the run")
+    launch_command: list[str] = Field(["vllm", "serve"], min_length=1, description="the program, in any environment")
+    launch_args: list[str] = Field([], description="further arguments, such as --max-model-len 8192")
+    launch_timeout: float = Field(1800.0, gt=0, description="seconds until it is healthy; a large model loads for long")
     sampling: Sampling = Sampling()
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     chat_template_kwargs: dict[str, Any] = Field({}, description="for example enable_thinking: false")
     extra_body: dict[str, Any] = Field({}, description="further fields of the request's body")
-    concurrency: int = Field(16, ge=1, le=4096)
     timeout: float = Field(300.0, gt=0, description="seconds for one request")
-    retries: int = Field(6, ge=0, description="further attempts after 408, 409, 429, 5xx and broken connections")
+    retries: int = Field(6, ge=0, description="further attempts after 408, 409, 5xx, time-outs and broken connections")
     structured: bool = Field(False, description="scores and edits as JSON by a schema; the server must hold it to that")
     max_asks: int = Field(3, ge=1, description="samples bought in all when an answer cannot be parsed")
     price: Price | None = None
@@ -86,17 +109,13 @@ class ChatModel(Section):
             raise ValueError(f"cannot be sent as JSON ({error})") from error
         return value
 
-    @field_validator("base_url")
-    @classmethod
-    def _url(cls, value: str) -> str:
-        try:
-            parts = urlsplit(value)
-            known = value == "testbed" or (parts.scheme in ("http", "https") and bool(parts.hostname))
-        except ValueError:
-            known = False
-        if not known:
-            raise ValueError("not a URL: write http://HOST:PORT/v1, or testbed")
-        return value
+    @model_validator(mode="after")
+    def _one_way(self) -> ChatModel:
+        if self.launch and (self.base_url != Endpoint.model_fields["base_url"].default or self.endpoints):
+            raise ValueError("launch starts a server of its own: leave out base_url and endpoints")
+        if self.is_testbed and self.endpoints:
+            raise ValueError("the testbed has no further endpoints")
+        return self
 
     def asks_like(self, other: ChatModel) -> bool:
         """Whether both would send the same requests, so that the ledger could not tell their answers apart."""
@@ -106,6 +125,14 @@ class ChatModel(Section):
     @property
     def is_testbed(self) -> bool:
         return self.base_url == "testbed"
+
+    @property
+    def places(self) -> dict[str, ChatModel]:
+        """The model at each of its endpoints, by a name to tell them apart: the URL, or what is launched."""
+        fields = [{name: getattr(e, name) for name in Endpoint.model_fields} for e in self.endpoints]
+        alone = self.model_copy(update={"endpoints": []})
+        every = [alone, *(alone.model_copy(update=update) for update in fields)]
+        return {self.launch or f"{place.base_url}{'' if not n else f' ({n})'}": place for n, place in enumerate(every)}
 
 
 TaskName = Literal["facts", "repeat", "reverse", "choose"]  # of the testbed's prompts
@@ -320,6 +347,14 @@ class Training(Section):
     device: str | None = Field(None, description="cpu, cuda, cuda:1, mps; found out if unset")
 
 
+class Caps(Section):
+    """What the calls of the ledger may cost in all, those of earlier runs included; a run stops cleanly below it."""
+
+    money: float | None = Field(None, ge=0, description="in the currency of the prices, which must all be given")
+    tokens: int | None = Field(None, ge=0, description="read and written")
+    calls: int | None = Field(None, ge=0)
+
+
 class Evaluation(Section):
     held_out: float = Field(0.0, ge=0, lt=1, description="share of prompts kept out of training to test on")
     testbed_prompts: int = Field(0, ge=0, description="prompts in the testbed's easy / normal / hard sets")
@@ -358,6 +393,7 @@ class Config(Section):
     candidates: list[ChatModel] = []
     teacher: ChatModel | None = Field(None, description="unset: recorded; scores and responses are read from the rows")
     annotation: Annotation = Annotation()
+    budget: Caps = Caps()
     steerlm: SteerLM = SteerLM()
     synrm: Critiques = Critiques()
     cloud: Cloud = Cloud()
@@ -504,9 +540,14 @@ def _as_config_error(error: ValidationError, where: str) -> ConfigError:
     return ConfigError(f"{where}: " + "\n".join(lines))
 
 
+def _sections(kind: type[Section]) -> list[type[Section]]:
+    """All that are of this kind, however far down."""
+    return [kind, *(below for section in kind.__subclasses__() for below in _sections(section))]
+
+
 def _explain(error: Any) -> str:
     if error["type"] == "extra_forbidden":
-        names = sorted({name for section in Section.__subclasses__() for name in section.model_fields})
+        names = sorted({name for section in _sections(Section) for name in section.model_fields})
         near = difflib.get_close_matches(str(error["loc"][-1]), names, n=1)
         return f"unknown key. {f'Did you mean {near[0]}?' if near else 'Mend the name'} Or remove it"
     got = repr(error.get("input"))

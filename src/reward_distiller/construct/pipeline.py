@@ -9,19 +9,19 @@ from typing import Literal, TypeVar
 
 from reward_distiller.balance import Balance
 from reward_distiller.config import Annotation, ChatModel
-from reward_distiller.construct.annotate import agree, annotate, label_order
+from reward_distiller.construct.annotate import agree, annotate
 from reward_distiller.construct.attributes import add_attributes
-from reward_distiller.construct.candidates import candidate_questions, collect_candidates, draw_two
+from reward_distiller.construct.candidates import collect_candidates, draw_two
 from reward_distiller.construct.critique import add_critiques
 from reward_distiller.construct.filter import filter_edits, filter_margins
 from reward_distiller.construct.reference import add_references, ask_references
 from reward_distiller.construct.refine import refine
 from reward_distiller.construct.rewrite import Rewriting, rewrite
 from reward_distiller.construct.score import score_pairwise, score_self_calibrated
-from reward_distiller.construct.scoring import Scoring, pair_questions
+from reward_distiller.construct.scoring import Scoring
 from reward_distiller.errors import CallsFailed, ConfigError
 from reward_distiller.records import Pair, Prompt
-from reward_distiller.teacher.engine import Engine, Question
+from reward_distiller.teacher.engine import Engine
 from reward_distiller.teacher.prompts import Templates
 
 R = TypeVar("R")
@@ -137,61 +137,6 @@ class Construction:
                 "again to ask only these, or allow it: annotation.allowed_failures=SHARE"
             )
         return result
-
-
-@dataclass(frozen=True)
-class StepEstimate:
-    """Calls of one step: `calls` at most, of which `bought` stand in the ledger already (None: not known yet)."""
-
-    step: str
-    model: str
-    calls: int
-    bought: int | None
-
-
-def estimate(
-    engine: Engine | None,
-    prompts: Sequence[Prompt],
-    labeled: Sequence[Pair],
-    candidates: Sequence[ChatModel],
-    teacher: ChatModel | None,
-    templates: Templates,
-    plan: ConstructionPlan,
-    seed: int,
-    annotation: Annotation | None = None,
-) -> list[StepEstimate]:
-    """An upper bound of the calls of each step; without re-asking of unusable answers. Makes no call."""
-    rows: list[StepEstimate] = []
-    annotation = annotation or Annotation()
-
-    def asked(step: str, model: ChatModel, calls: int, questions: Sequence[Question] | None = None) -> None:
-        known = None if questions is None else calls - (engine.missing(model, questions) if engine else calls)
-        rows.append(StepEstimate(step, model.model, calls, known))
-
-    subjects = list(prompts) or distinct_prompts(labeled)
-    if plan.rewriting and teacher:
-        asked("reference", teacher, len(subjects), candidate_questions(subjects))
-        asked("rewrite", teacher, len(subjects))
-        return rows
-    for model in candidates:
-        asked("candidates", model, len(prompts), candidate_questions(prompts))
-    if teacher is None:
-        return rows
-    pairs = len(labeled) or len(prompts)
-    orders = 2 if annotation.both_orders else 1
-    shown = pair_questions(label_order(labeled, seed), teacher, templates, annotation) if labeled else None
-    asked("annotate", teacher, pairs * orders * annotation.samples, shown)
-    if plan.references or plan.refinement:
-        without = list(prompts) or distinct_prompts([p for p in labeled if p.teacher_response is None])
-        asked("reference", teacher, len(without), candidate_questions(without))
-    if plan.refinement:
-        asked("refine", teacher, pairs)
-        asked("score", teacher, pairs * (orders if plan.refinement.scoring == "pairwise" else 1) * annotation.samples)
-    if plan.critiques:
-        asked("critique", teacher, 2 * pairs)
-    if plan.attributes:
-        asked("attributes", teacher, 2 * pairs)
-    return rows
 
 
 def distinct_prompts(pairs: Sequence[Pair]) -> list[Prompt]:

@@ -174,13 +174,14 @@ def read_inputs(config: Config, parts: Parts) -> Inputs:
     return Inputs([], pairs, balance, templates)
 
 
-def construct_into(folder: Path, config: Config, parts: Parts) -> Constructed:
-    """Write pairs.jsonl, balance.json and quarantine.jsonl."""
+def construct_into(folder: Path, config: Config, parts: Parts, *, offline: bool = False) -> Constructed:
+    """Write pairs.jsonl, balance.json and quarantine.jsonl. `offline` asks nobody but the ledger."""
     inputs = read_inputs(config, parts)
     plan = method_named(config.method).plan(config)
     candidates = [parts.chat_model(m) for m in config.candidates]
     teacher = parts.chat_model(config.teacher) if config.teacher else None
-    with open_engine(config.ledger_path, parts.transports) as engine:
+    asked = [*candidates, *([teacher] if teacher else [])]
+    with open_engine(config.ledger_path, parts.transports, config.budget, asked, offline=offline) as engine:
         construction = Construction(engine, teacher, inputs.templates, config.seed, config.annotation)
         construction.balances.append(inputs.balance)
         try:
@@ -191,7 +192,7 @@ def construct_into(folder: Path, config: Config, parts: Parts) -> Constructed:
         finally:
             _write_balances(folder, construction.balances)
         engine.say_calls()
-        cost = engine.cost([*candidates, *([teacher] if teacher else [])])
+        cost = engine.cost(asked)
     if not pairs:
         raise TrainingError(f"no pair came out. {folder / 'balance.json'} says what became of each record")
     write_pairs(folder / "pairs.jsonl", pairs)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -18,12 +19,27 @@ import httpx
 from reward_distiller.config import ChatModel
 from reward_distiller.errors import ConfigError, EndpointError
 from reward_distiller.teacher.ledger import Stored
+from reward_distiller.teacher.questions import Messages
 
-Messages = Sequence[dict[str, str]]
+OVERLOADED = (429, 503, 529)  # 529 is Anthropic's
+TOO_LONG = "too long for the model"
+_TOO_LONG = re.compile("context_length_exceeded|context length|context window|too long|too many tokens", re.IGNORECASE)
 
 
 class Retry(Exception):
-    """This attempt brought nothing, another may: rate limit, overload, broken connection, time-out."""
+    """This attempt brought nothing, another may: a server's error, a broken connection, a time-out.
+
+    `reached`: whether the server said anything. `lost`: whether it may have written an answer that did not arrive, and
+    may bill it.
+    """
+
+    def __init__(self, reason: str, *, reached: bool = True, lost: bool = False):
+        super().__init__(reason)
+        self.reached, self.lost = reached, lost
+
+
+class Overloaded(Retry):
+    """The server has too much to do; `after` are the seconds it asks to wait, where it does."""
 
     def __init__(self, reason: str, after: float | None = None):
         super().__init__(reason)
@@ -58,6 +74,11 @@ def build_request(
 
 def check_environment(model: ChatModel) -> None:
     """Raise ConfigError where a key or header that the config names is not set, before any call is made."""
+    for place in model.places.values():
+        _check_place(place)
+
+
+def _check_place(model: ChatModel) -> None:
     for name in filter(None, [model.api_key_env, *model.headers_env.values()]):
         value = os.environ.get(name)
         if not value:
@@ -92,15 +113,21 @@ class HttpTransport:
         url = f"{model.base_url.rstrip('/')}/chat/completions"
         try:
             async with asyncio.timeout(model.timeout):  # httpx would count from byte to byte
-                response = await self._client(model).post(url, json=body, headers=headers, timeout=None)
+                response = await self._client(model).post(
+                    url, json=body, headers=headers, params=model.query or None, timeout=None
+                )
         except TimeoutError as error:
-            raise Retry(f"no whole answer within {model.timeout:g} s at {model.base_url}") from error
+            reason = f"no whole answer within {model.timeout:g} s at {model.base_url}"
+            raise Retry(reason, reached=False, lost=True) from error
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise EndpointError(f"model {model.model!r}: base_url {model.base_url!r} is not a URL ({error})") from error
         except httpx.LocalProtocolError as error:  # its message quotes the header at fault, which may be the key
-            raise Retry(f"LocalProtocolError at {model.base_url}: check headers and headers_env") from error
+            reason = f"LocalProtocolError at {model.base_url}: check headers and headers_env"
+            raise Retry(reason, reached=False) from error
         except httpx.HTTPError as error:
-            raise Retry(f"{type(error).__name__} at {model.base_url}: {error}") from error
+            unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError)
+            reason = f"{type(error).__name__} at {model.base_url}: {error}"
+            raise Retry(reason, reached=not unsent, lost=not unsent) from error
         return _accept(model, response)
 
     def _client(self, model: ChatModel) -> httpx.AsyncClient:
@@ -130,9 +157,31 @@ def _accept(model: ChatModel, response: httpx.Response) -> bytes:
         raise EndpointError(f"{where} rejects {key} (HTTP {status}: {said}). Mend the key, then run again")
     if status == 404:
         raise EndpointError(f"{where}: not found (HTTP 404: {said}). Check base_url and model")
-    if status in (408, 409, 429) or status >= 500:
-        raise Retry(f"HTTP {status}: {said}", _seconds(response.headers.get("retry-after")))
+    if status in OVERLOADED:
+        raise Overloaded(f"HTTP {status}: {said}", _seconds(response.headers.get("retry-after")))
+    if status in (408, 409) or status >= 500:
+        raise Retry(f"HTTP {status}: {said}")
+    if status in (400, 413) and _TOO_LONG.search(response.text):
+        raise Refused(f"{TOO_LONG}: HTTP {status}: {said}")
+    if status in (400, 422) and (name := _parameter(response)):
+        raise EndpointError(
+            f"{where} does not take the parameter {name} (HTTP {status}: {said}). Mend `sampling`, `extra_body` or what "
+            "`annotation` asks for, then run again"
+        )
     raise Refused(f"HTTP {status}: {said}")
+
+
+def _parameter(response: httpx.Response) -> str | None:
+    """The request's field at fault, as OpenAI and as FastAPI servers (vLLM) name it; None for a message's fault."""
+    try:
+        said = response.json()
+        if isinstance(said.get("detail"), list):
+            name = ".".join(str(part) for part in said["detail"][0]["loc"] if part != "body")
+        else:
+            name = said["error"]["param"]
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
+        return None
+    return name if isinstance(name, str) and name and not name.startswith("messages") else None
 
 
 def _without_secrets(model: ChatModel, text: str) -> str:
