@@ -6,7 +6,7 @@ Three things can go wrong, and each is handled in its own way:
   mend; the command ends with the class's exit code and nothing half-written.
 - *One call's answer is unusable*. That is data, not an error: it is quarantined and counted
   (`teacher.engine`), and no exception leaves the engine.
-- *Calls can no longer be made* (bad key, server gone, ledger locked or disk full). The command stops;
+- *Calls can no longer be made* (bad key, server gone, budget spent, ledger locked, disk full). The command stops;
   what was answered stays in the ledger, so running it again goes on from there.
 
 A new error is a subclass here with its own exit code; messages end with what to do next.
@@ -14,6 +14,7 @@ A new error is a subclass here with its own exit code; messages end with what to
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 
@@ -94,6 +95,22 @@ class MissingExtra(RewardDistillerError):
 
     def __init__(self, package: str, extra: str):
         super().__init__(f"this needs the package {package!r}: pip install 'reward-distiller[{extra}]'")
+
+
+class BudgetReached(RewardDistillerError):
+    """A cap that the user set on what calls may cost. The run ends as it was told to; the ledger keeps all answers.
+
+    `cap` is money, tokens or calls; the rest are amounts of that.
+    """
+
+    exit_code = 12
+
+    def __init__(self, cap: str, limit: Decimal | int, *, spent: Decimal | int, needed: Decimal | int):
+        limit, spent, needed = (Decimal(amount).normalize() for amount in (limit, spent, needed))
+        super().__init__(
+            f"the budget's cap on {cap} is reached: {spent:f} of {limit:f} spent, and the next call could cost "
+            f"{needed:f}. Raise the cap and run again: no answer is bought twice"
+        )
 
 
 class RunFailed(RewardDistillerError):
