@@ -71,6 +71,21 @@ def test_readers_read_while_another_process_writes(tmp_path):
         assert ledger.unknown_attempts == 0  # the writer was never in anybody's way
 
 
+def test_a_reader_sees_all_that_a_killed_writer_has_committed_and_leaves_nothing_that_stays(tmp_path):
+    path = tmp_path / "ledger.sqlite"
+    with subprocess.Popen(
+        [sys.executable, __file__, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout.read(5) == b"....."
+        child.kill()
+    with Ledger.read(path) as reader:
+        assert {f"key {number}" for number in range(5)} <= set(reader.get_many(f"key {n}" for n in range(5)))
+        assert reader.unknown_attempts in (0, 1)
+    with Ledger.open(path):
+        pass
+    assert {file.name for file in tmp_path.iterdir()} == {"ledger.sqlite", "ledger.sqlite.lock"}
+
+
 def test_many_answers_at_once_are_the_same_as_one_by_one_also_beside_a_writer(tmp_path):
     path = tmp_path / "ledger.sqlite"
     made = answers(path, 3 * BATCH + 7)

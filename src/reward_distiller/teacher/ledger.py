@@ -84,8 +84,12 @@ class LedgerReader:
 
     def get(self, key: str) -> Stored | None:
         """The committed response to a call, whoever bought it and whenever."""
-        found = _stored(self._db, self.path, [key])
-        return found[0][1] if found else None
+        query = "SELECT body, input_tokens, output_tokens FROM responses WHERE key = ?"
+        try:
+            row = self._db.execute(query, (key,)).fetchone()
+        except sqlite3.Error as error:
+            raise _unreadable(self.path, error) from error
+        return Stored(*row) if row else None
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Stored]:
         """The committed responses to many calls at once, by key; a key without one is not there."""
@@ -282,4 +286,8 @@ def _reading(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise LedgerError(f"{path} cannot be read ({error}). If it is damaged, go back to a copy of it") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: sqlite3.Error) -> LedgerError:
+    return LedgerError(f"{path} cannot be read ({error}). If it is damaged, go back to a copy of it")

@@ -2,7 +2,7 @@
 
 Version 2 keeps the worst case of an attempt, and rows in the order in which they came, which is about the order in
 which a run reads them again. Version 1 had whole rows inside the index of keys (WITHOUT ROWID): rows of 1 KB left it
-no room to branch and spilled over, for three times the space and a third of the look-ups a second.
+no room to branch and spilled over, at a multiple of the space and of the time of a look-up.
 """
 
 from __future__ import annotations
