@@ -59,7 +59,10 @@ class CallsFailed(RewardDistillerError):
 
 
 class LedgerError(RewardDistillerError):
-    """The ledger cannot be opened or written: locked by another run, not a ledger, disk full."""
+    """The ledger cannot be opened, read or written, or does not hold what it should.
+
+    Locked by another run, not there, not a ledger, of another version, damaged, disk full.
+    """
 
     exit_code = 6
 

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import gzip
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -17,7 +18,7 @@ import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,6 +27,7 @@ from reward_distiller.errors import DataError, FileError, LedgerError, RewardDis
 
 Row = dict[str, Any]
 PARTIAL = ".partial"  # ends the name of everything that is being written
+LONGEST_LINE = 2**26  # bytes that are read at once: ten times what a conversation of a million tokens takes
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -34,13 +36,20 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
+    with new_file(path) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def new_file(path: str | Path) -> Iterator[BinaryIO]:
+    """A file that appears under its name, or replaces what is there, when the block has written it without an error."""
     path = Path(path)
     with _writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PARTIAL)
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                yield file
                 file.flush()
                 os.fsync(file.fileno())
             os.chmod(temporary, 0o644)
@@ -166,6 +175,27 @@ def read_rows(path: str | Path) -> Iterator[tuple[int, Row]]:
         yield number, row
     if not count:
         raise DataError(path, "the file holds no row", mend="Check how it was written")
+
+
+def read_lines(path: str | Path) -> Iterator[tuple[int, bytes]]:
+    """The lines of a file, or of a .gz one, with their numbers from 1, in constant memory; blank ones are left out.
+
+    Raises DataError for a file that is missing or cannot be read, and for a line of more than LONGEST_LINE bytes.
+    """
+    path = Path(path)
+    try:
+        with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as file:
+            for number in itertools.count(1):
+                line = file.readline(LONGEST_LINE + 1)
+                if len(line) > LONGEST_LINE:
+                    problem = f"the line has more than {LONGEST_LINE} bytes"
+                    raise DataError(path, problem, row=number, mend="Write one object a line")
+                if not line:
+                    return
+                if line.strip():
+                    yield number, line
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(path, f"cannot be read ({error})", mend="Check the path, and how it was written") from error
 
 
 def _text(path: Path) -> str:

@@ -21,7 +21,7 @@ from reward_distiller.errors import LedgerError
 from reward_distiller.records import Prompt
 from reward_distiller.teacher.endpoint import build_request
 from reward_distiller.teacher.engine import Answer, Question, open_engine
-from reward_distiller.teacher.ledger import Ledger, Stored, request_key
+from reward_distiller.teacher.ledger import Call, Ledger, Stored, request_key
 from reward_distiller.teacher.parsing import parse_pair_scores
 from reward_distiller.teacher.prompts import Templates
 from reward_distiller.testbed.language import World
@@ -112,7 +112,7 @@ def test_an_attempt_is_on_disk_before_it_is_sent_and_a_response_before_it_is_rea
 def test_a_second_writer_is_refused_and_a_reader_is_not(tmp_path):
     path = tmp_path / "ledger.sqlite"
     with Ledger.open(path) as ledger:
-        ledger.begin([("key", "model", "{}", "step")])
+        ledger.begin([Call("key", "model", "{}", "step")])
         with pytest.raises(LedgerError, match="another run"), Ledger.open(path):
             pass
         assert rows(path, "SELECT key FROM attempts") == [("key",)]
@@ -122,7 +122,7 @@ def test_a_second_writer_is_refused_and_a_reader_is_not(tmp_path):
 
 def test_a_committed_response_is_never_overwritten(tmp_path):
     with Ledger.open(tmp_path / "ledger.sqlite") as ledger:
-        first, second = ledger.begin([("key", "model", "{}", "step")] * 2)
+        first, second = ledger.begin([Call("key", "model", "{}", "step")] * 2)
         ledger.finish([(first, "key", Stored(b"first", 1, 2))])
         ledger.finish([(second, "key", Stored(b"second", 3, 4))])
         assert ledger.get("key") == Stored(b"first", 1, 2)
@@ -131,7 +131,7 @@ def test_a_committed_response_is_never_overwritten(tmp_path):
 def test_stats_tell_committed_failed_and_unknown_apart(tmp_path):
     path = tmp_path / "ledger.sqlite"
     with Ledger.open(path) as ledger:
-        ids = ledger.begin([(key, "model", "{}", "step") for key in ("a", "b", "b", "c")])
+        ids = ledger.begin([Call(key, "model", "{}", "step") for key in ("a", "b", "b", "c")])
         ledger.finish([(ids[0], "a", Stored(b"x", None, None)), (ids[1], "b", "HTTP 500")])
         assert ledger.unknown_attempts == 0  # of an earlier process
     with Ledger.open(path) as ledger:
@@ -144,9 +144,9 @@ def test_a_transaction_that_fails_leaves_nothing_behind(tmp_path):
     path = tmp_path / "ledger.sqlite"
     with Ledger.open(path) as ledger:
         with pytest.raises(LedgerError, match=r"ledger\.sqlite"):
-            ledger.begin([("a", "model", "{}", "step"), ("b", "model", "{}", None)])  # type: ignore[list-item]
+            ledger.begin([Call("a", "model", "{}", "step"), Call("b", "model", "{}", None)])  # type: ignore[list-item]
         assert ledger.stats()["attempts"] == ledger.stats()["requests"] == 0
-        ledger.begin([("a", "model", "{}", "step")])
+        ledger.begin([Call("a", "model", "{}", "step")])
 
 
 def test_a_ledger_of_a_newer_version_is_refused_and_left_as_it_is(tmp_path):
@@ -163,7 +163,7 @@ def test_an_empty_file_is_migrated_and_opened_again(tmp_path):
     for _ in range(2):
         with Ledger.open(path):
             pass
-    assert rows(path, "PRAGMA user_version") == [(1,)]
+    assert rows(path, "PRAGMA user_version") == [(2,)]
     assert rows(path, "PRAGMA journal_mode") == [("wal",)]
 
 

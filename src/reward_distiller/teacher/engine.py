@@ -31,7 +31,8 @@ from reward_distiller.teacher.endpoint import (
     build_request,
     store,
 )
-from reward_distiller.teacher.ledger import Ledger, Stored, request_key
+from reward_distiller.teacher.ledger import Call, Ledger, Stored, request_key
+from reward_distiller.teacher.worst_case import worst_case
 
 T = TypeVar("T")
 GRACE = 20.0  # seconds for answers in flight when a run must stop
@@ -237,7 +238,7 @@ class _Asking:
         return found
 
     async def _buy(self, key: str, request: dict[str, Any]) -> Stored | Failed:
-        row = (key, self.model.model, canonical_json(request), self.step)
+        row = Call(key, self.model.model, canonical_json(request), self.step, *worst_case(request))
         for retry in range(self.model.retries + 1):
             if self.stopping:
                 return Failed("stopped")

@@ -3,7 +3,7 @@
 Write-ahead: an attempt's row is committed before its request is sent, and the raw response before
 anything reads it. So a committed response is never bought again, and an attempt without an outcome is
 one whose process died while it was in flight: it may or may not have been paid for, and is shown as
-such. One process writes; others may read. Knows nothing of HTTP or of what answers mean.
+such. One process writes; any number read meanwhile. Knows nothing of HTTP or of what answers mean.
 """
 
 from __future__ import annotations
@@ -11,36 +11,49 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from reward_distiller.errors import LedgerError
 from reward_distiller.files import locked
 from reward_distiller.processes import has_siblings
 from reward_distiller.records import canonical_json
+from reward_distiller.teacher.ledger_schema import migrate, require_current, version_of
 
-# Each entry brings a file from one version (its index) to the next; PRAGMA user_version holds the version.
-MIGRATIONS = (
-    """
-    CREATE TABLE requests (key TEXT PRIMARY KEY, model TEXT NOT NULL, request TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE attempts (
-        id INTEGER PRIMARY KEY, key TEXT NOT NULL, step TEXT NOT NULL, started REAL NOT NULL,
-        outcome TEXT, detail TEXT, finished REAL
-    );
-    CREATE TABLE responses (
-        key TEXT PRIMARY KEY, attempt INTEGER NOT NULL, body BLOB NOT NULL,
-        input_tokens INTEGER, output_tokens INTEGER
-    ) WITHOUT ROWID;
-    CREATE INDEX attempts_open ON attempts (outcome) WHERE outcome IS NULL;
-    """,
-)
+BATCH = 500  # keys in one query; SQLite takes 32,766, and more than some hundreds gain nothing
+READERS = 4  # connections that `get_many` reads with: a disk answers several requests in the time of one
 
 
 def request_key(request: dict) -> str:
     """The content address of a call: its hash algorithm and the hash of what is asked (sample index included)."""
-    return "sha256:" + hashlib.sha256(canonical_json(request).encode()).hexdigest()
+    return key_of_text(canonical_json(request))
+
+
+def key_of_text(request: str) -> str:
+    """The same, of a request's canonical JSON."""
+    return "sha256:" + hashlib.sha256(request.encode()).hexdigest()
+
+
+def require_file(path: str | Path) -> None:
+    """Raise LedgerError where there is no such file, which opening for writing would make."""
+    if not Path(path).is_file():
+        problem = "is a folder" if Path(path).is_dir() else "is not there"
+        raise LedgerError(f"{path} {problem}; a ledger is one file. Check the path, relative to where you run")
+
+
+class Call(NamedTuple):
+    """What is written before a request is sent. `request` is its canonical JSON; the worst case is in tokens."""
+
+    key: str
+    model: str
+    request: str
+    step: str
+    worst_input: int | None = None
+    worst_output: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,70 +65,63 @@ class Stored:
     output_tokens: int | None
 
 
-class Ledger:
-    """An open ledger. Use `Ledger.open` in a `with` block; it holds the writer's lock."""
+@dataclass
+class TakenIn:
+    """What became of answers from elsewhere: added, or already there, some of these with another body."""
+
+    added: int = 0
+    kept: int = 0
+    differing: int = 0
+
+
+class LedgerReader:
+    """An open ledger that is only read. Use `Ledger.read` in a `with` block. All methods raise LedgerError."""
 
     def __init__(self, connection: sqlite3.Connection, path: Path):
         self._db = connection
         self.path = path
         self.unknown_attempts = self._count("SELECT count(*) FROM attempts WHERE outcome IS NULL")
 
-    @classmethod
-    @contextmanager
-    def open(cls, path: str | Path) -> Iterator[Ledger]:
-        path = Path(path)
-        with ExitStack() as stack:
-            stack.enter_context(locked(f"{path}.lock", wait=has_siblings()))
-            try:
-                connection = sqlite3.connect(path, isolation_level=None)
-                stack.callback(connection.close)
-                connection.execute("PRAGMA journal_mode=WAL")
-                connection.execute("PRAGMA synchronous=FULL")  # a paid answer also survives a power cut
-                _migrate(connection, path)
-                ledger = cls(connection, path)
-            except sqlite3.DatabaseError as error:
-                raise LedgerError(f"{path} is not a ledger that can be opened ({error})") from error
-            yield ledger
-
     def get(self, key: str) -> Stored | None:
-        row = self._db.execute(
-            "SELECT body, input_tokens, output_tokens FROM responses WHERE key = ?", (key,)
-        ).fetchone()
+        """The committed response to a call, whoever bought it and whenever."""
+        query = "SELECT body, input_tokens, output_tokens FROM responses WHERE key = ?"
+        try:
+            row = self._db.execute(query, (key,)).fetchone()
+        except sqlite3.Error as error:
+            raise _unreadable(self.path, error) from error
         return Stored(*row) if row else None
 
-    def begin(self, calls: Sequence[tuple[str, str, str, str]]) -> list[int]:
-        """Write attempt rows for (key, model, request as JSON, step), in one transaction; give their ids."""
-        with self._transaction():
-            ids = []
-            for key, model, request, step in calls:
-                self._db.execute("INSERT OR IGNORE INTO requests VALUES (?, ?, ?)", (key, model, request))
-                cursor = self._db.execute(
-                    "INSERT INTO attempts (key, step, started) VALUES (?, ?, ?)", (key, step, time.time())
-                )
-                ids.append(int(cursor.lastrowid or 0))
-        return ids
+    def get_many(self, keys: Iterable[str]) -> dict[str, Stored]:
+        """The committed responses to many calls at once, by key; a key without one is not there."""
+        wanted = list(dict.fromkeys(keys))
+        if len(wanted) <= BATCH:
+            return dict(_stored(self._db, self.path, wanted))
+        shares = [wanted[first::READERS] for first in range(READERS)]
+        with ThreadPoolExecutor(READERS) as pool:
+            return {key: stored for share in pool.map(self._share, shares) for key, stored in share}
 
-    def finish(self, outcomes: Sequence[tuple[int, str, Stored | str]]) -> None:
-        """Commit (attempt, key, response) or, for one that brought none, (attempt, key, reason)."""
-        if not outcomes:
-            return
-        now = time.time()
-        with self._transaction():
-            for attempt, key, outcome in outcomes:
-                if isinstance(outcome, Stored):
-                    self._db.execute(
-                        "INSERT OR IGNORE INTO responses VALUES (?, ?, ?, ?, ?)",
-                        (key, attempt, outcome.body, outcome.input_tokens, outcome.output_tokens),
-                    )
-                    result: tuple[str, str | None] = ("committed", None)
-                else:
-                    result = ("failed", outcome)
-                self._db.execute(
-                    "UPDATE attempts SET outcome = ?, detail = ?, finished = ? WHERE id = ?", (*result, now, attempt)
-                )
+    def _share(self, keys: Sequence[str]) -> list[tuple[str, Stored]]:
+        with closing(_connect_to_read(self.path)) as connection:
+            batches = (keys[first : first + BATCH] for first in range(0, len(keys), BATCH))
+            return [pair for batch in batches for pair in _stored(connection, self.path, batch)]
+
+    def rows(self, query: str, *values: Any) -> Iterator[tuple]:
+        """The rows of a query, one at a time."""
+        with _reading(self.path):
+            yield from self._db.execute(query, values)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """All that is read in the block is of one moment, whatever a writer commits meanwhile."""
+        with _reading(self.path):
+            self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._db.execute("ROLLBACK")
 
     def stats(self) -> dict[str, int]:
-        """Counts of requests, attempts, committed responses and attempts of unknown outcome."""
+        """Counts of requests, attempts, committed responses (imported ones too) and attempts of unknown outcome."""
         return {
             "requests": self._count("SELECT count(*) FROM requests"),
             "attempts": self._count("SELECT count(*) FROM attempts"),
@@ -125,27 +131,163 @@ class Ledger:
         }
 
     def _count(self, query: str) -> int:
-        return int(self._db.execute(query).fetchone()[0])
+        return int(next(self.rows(query))[0])
+
+
+class Ledger(LedgerReader):
+    """An open ledger that is written. Use `Ledger.open` in a `with` block; it holds the writer's lock."""
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: str | Path) -> Iterator[Ledger]:
+        """For writing: made where there is none, brought to this version where it is older. Raises LedgerError."""
+        path = Path(path)
+        with ExitStack() as stack:
+            stack.enter_context(locked(f"{path}.lock", wait=has_siblings()))
+            with _opening(path):
+                connection = stack.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
+                version_of(connection, path)  # a file that is no ledger is left as it is
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("PRAGMA synchronous=FULL")  # a paid answer also survives a power cut
+                migrate(connection, path)
+                ledger = cls(connection, path)
+            yield ledger
+
+    @staticmethod
+    @contextmanager
+    def read(path: str | Path) -> Iterator[LedgerReader]:
+        """Only for reading, beside whoever writes: no lock, no migration, and a file that is missing stays so.
+
+        Raises LedgerError, also for a ledger of another version.
+        """
+        path = Path(path)
+        require_file(path)
+        with ExitStack() as stack:
+            with _opening(path):
+                connection = stack.enter_context(closing(_connect_to_read(path)))
+                require_current(connection, path)
+                reader = LedgerReader(connection, path)
+            yield reader
+
+    def begin(self, calls: Sequence[Call]) -> list[int]:
+        """Write a row for each attempt, in one transaction; give their ids."""
+        now = time.time()
+        with self.transaction() as db:
+            return [_insert_attempt(db, call, now) for call in calls]
+
+    def finish(self, outcomes: Sequence[tuple[int, str, Stored | str]]) -> None:
+        """Commit (attempt, key, response) or, for one that brought none, (attempt, key, reason)."""
+        if not outcomes:
+            return
+        now = time.time()
+        with self.transaction() as db:
+            for attempt, key, outcome in outcomes:
+                if isinstance(outcome, Stored):
+                    _insert_response(db, key, attempt, outcome)
+                    _set_outcome(db, attempt, "committed", None, now)
+                else:
+                    _set_outcome(db, attempt, "failed", outcome, now)
+
+    def take_in(self, answers: Iterable[tuple[Call, bytes]]) -> TakenIn:
+        """Commit answers that were bought elsewhere, under attempts of outcome `imported` that were billed no tokens.
+
+        In one transaction: an error that the iterable raises leaves the ledger as it was. What is there is kept.
+        """
+        taken, now = TakenIn(), time.time()
+        with self.transaction() as db:
+            for call, body in answers:
+                there = self.get(call.key)
+                if there is None:
+                    attempt = _insert_attempt(db, call, now)
+                    _insert_response(db, call.key, attempt, Stored(body, 0, 0))
+                    _set_outcome(db, attempt, "imported", None, now)
+                    taken.added += 1
+                else:
+                    taken.kept += 1
+                    taken.differing += there.body != body
+        return taken
+
+    def shrink(self) -> None:
+        """Give the space of deleted rows back to the disk."""
+        with self._writing():
+            self._db.execute("VACUUM")
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        try:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """All that is written in the block is committed at its end, or nothing of it. Raises LedgerError."""
+        with self._writing():
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                yield
+                yield self._db
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:  # SQLite has ended it by itself where the disk is full
+                    self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except sqlite3.Error as error:
             raise LedgerError(
                 f"{self.path} cannot be written ({error}). What was committed is safe; make room and run again"
             ) from error
 
 
-def _migrate(connection: sqlite3.Connection, path: Path) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > len(MIGRATIONS):
-        raise LedgerError(f"{path} was written by a newer version of this package. Upgrade to read it")
-    for number, script in enumerate(MIGRATIONS[version:], version + 1):
-        connection.executescript(f"BEGIN; {script}; PRAGMA user_version = {number}; COMMIT;")
+def _insert_attempt(db: sqlite3.Connection, call: Call, started: float) -> int:
+    db.execute(
+        "INSERT OR IGNORE INTO requests (key, model, request) VALUES (?, ?, ?)", (call.key, call.model, call.request)
+    )
+    cursor = db.execute(
+        "INSERT INTO attempts (key, step, started, worst_input, worst_output) VALUES (?, ?, ?, ?, ?)",
+        (call.key, call.step, started, call.worst_input, call.worst_output),
+    )
+    return int(cursor.lastrowid or 0)
+
+
+def _insert_response(db: sqlite3.Connection, key: str, attempt: int, stored: Stored) -> None:
+    db.execute(
+        "INSERT OR IGNORE INTO responses (key, attempt, input_tokens, output_tokens, body) VALUES (?, ?, ?, ?, ?)",
+        (key, attempt, stored.input_tokens, stored.output_tokens, stored.body),
+    )
+
+
+def _set_outcome(db: sqlite3.Connection, attempt: int, outcome: str, detail: str | None, finished: float) -> None:
+    db.execute(
+        "UPDATE attempts SET outcome = ?, detail = ?, finished = ? WHERE id = ?", (outcome, detail, finished, attempt)
+    )
+
+
+def _stored(db: sqlite3.Connection, path: Path, keys: Sequence[str]) -> list[tuple[str, Stored]]:
+    marks = ",".join("?" * len(keys))
+    query = f"SELECT key, body, input_tokens, output_tokens FROM responses WHERE key IN ({marks})"
+    with _reading(path):
+        return [(key, Stored(*columns)) for key, *columns in db.execute(query, keys)]
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+
+
+@contextmanager
+def _opening(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise LedgerError(
+            f"{path} is not a ledger that can be opened ({error}). Check the path, and that you may write to its "
+            "folder: who reads a ledger shares a file there with its writer"
+        ) from error
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: sqlite3.Error) -> LedgerError:
+    return LedgerError(f"{path} cannot be read ({error}). If it is damaged, go back to a copy of it")
