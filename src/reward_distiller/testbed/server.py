@@ -2,9 +2,9 @@
 
 For trying a real client against a server that costs nothing and misbehaves on purpose. Answers and
 faults depend on the request's body alone, and on how often that body was seen: only the first two asks
-of a body can meet a fault, so asking again always succeeds in the end. One thread and asyncio's streams: thousands of
-connections that wait cost next to nothing, and a web framework would be a dependency for two paths. Listens on
-loopback; knows nothing of ledgers, retries or parsers.
+of a body can meet a fault, so asking again always succeeds in the end. On asyncio's streams, in one
+thread: connections that wait cost next to nothing, and for three paths no web framework is needed.
+Listens on loopback; knows nothing of ledgers, retries or parsers.
 """
 
 from __future__ import annotations
