@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from reward_distiller.errors import ConfigError
-from reward_distiller.testbed.server import FAULTS, serve_forever
+from reward_distiller.testbed.faults import FAULTS
+from reward_distiller.testbed.server import serve_forever
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The built-in miniature world.")
 
@@ -29,6 +30,8 @@ def serve(
     api_key_env: Annotated[str | None, typer.Option(help="environment variable with the key to ask for")] = None,
 ) -> None:
     """Serve the scripted teacher and candidates in OpenAI's format, misbehaving as often as you say.
+
+    GET /testbed/written tells how many answers it has written in full.
 
     Example: reward-distiller testbed serve --port 8000 --fault 429=0.1 --fault reset=0.05
     """

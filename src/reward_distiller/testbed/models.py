@@ -2,35 +2,25 @@
 
 `reply` is a pure function from a request to a response body. It reads the very prompts that a real
 teacher gets, and its answers go through the very same parsers. All randomness comes from a hash of the
-request, and the world's parameters travel in the request's `testbed` field, so that they are part of
-the ledger's key. Does not know who asks, or why.
+question, and the world's parameters travel in the request's `testbed` field, so that they are part of
+the ledger's key. What a request says of its answer's form (log-probabilities, JSON) changes no draw.
+Does not know who asks, or why.
 """
 
 from __future__ import annotations
 
 import json
 import random
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from rapidfuzz.distance import Levenshtein
 
 from reward_distiller.config import ChatModel
 from reward_distiller.records import content_id
 from reward_distiller.teacher.endpoint import Refused
-from reward_distiller.testbed.language import (
-    FLATTERY,
-    NO_TASK,
-    PARTS_MISSING,
-    PARTS_TOO_MANY,
-    REMARKS,
-    STYLES,
-    Task,
-    World,
-)
+from reward_distiller.testbed.chances import Drawn, log_probabilities
+from reward_distiller.testbed.language import STYLES
+from reward_distiller.testbed.structured import schema_properties
+from reward_distiller.testbed.teachers import TEACHER_DEFAULTS, TEACHERS, teach, world_of
 
 # name -> (chance that an item is right, weights of the styles): style goes with skill, as in real models.
 CANDIDATES: dict[str, tuple[float, tuple[float, float, float]]] = {
@@ -39,29 +29,10 @@ CANDIDATES: dict[str, tuple[float, tuple[float, float, float]]] = {
     "adept": (0.75, (0.15, 0.45, 0.40)),
     "expert": (0.90, (0.05, 0.25, 0.70)),
 }
-
-
-@dataclass(frozen=True)
-class Traits:
-    """How a teacher errs: chances, and factors of what the world's settings say of teachers."""
-
-    slip: float = 0.05  # that a refinement leaves a wrong item as it is
-    oversight: float = 0.6  # times likeness: that two responses shown side by side look equally good (paper, B.1)
-    overlook: float = 0.3  # that a critique does not name a wrong item
-    false_alarm: float = 0.03  # that it names a right one
-    noise: float = 1.0
-    verbosity: float = 1.0
-    position: float = 1.0
-
-
-TEACHER = "teacher"
-TEACHERS = {TEACHER: Traits(), "teacher-b": Traits(slip=0.12, noise=1.5, verbosity=0.5, position=2.0)}
 MODELS = (*TEACHERS, *CANDIDATES)
-RESTYLES_WORSE, RESTYLES_BETTER = 0.5, 0.8  # shares of rewritings that change the style as well
-OF_QUALITY, OF_LENGTH = ("correct", "truth", "honest"), ("verbos", "detail", "complex")  # parts of attributes' names
-LONG = 15  # words beyond the items at which the verbosity bias is full
-TEACHER_DEFAULTS = {"seed": 0, "verbosity_bias": 0.8, "position_bias": 0.3, "noise": 0.8, "garble": 0.005}
 CANDIDATE_DEFAULTS = {"seed": 0, "style_bias": 1.0}
+OF_FORM = {"logprobs", "top_logprobs", "response_format"}  # fields of a request that say how to answer, not what
+SPLIT_TEN = "split_ten"  # another such, in `testbed`: 1 has the grade 10 as two tokens
 
 
 class ScriptedTransport:
@@ -75,31 +46,46 @@ class ScriptedTransport:
 
 
 def reply(request: dict[str, Any]) -> bytes:
-    """A chat completion for a chat-completions request. Raises Refused for a model that the testbed has not."""
-    name, messages = request["model"], request["messages"]
-    rng = random.Random(f"reply:{content_id(request)}")
+    """A chat completion for a chat-completions request.
+
+    Raises Refused for a model that the testbed has not, and for a schema that no answer fits.
+    """
+    name, messages, question = request["model"], request["messages"], _question(request)
+    identity, options = content_id(question), question.get("testbed", {})
+    split_ten = request.get("testbed", {}).get(SPLIT_TEN, 0) == 1
+    rng = random.Random(f"reply:{identity}")
+    drawn: Sequence[Drawn] = ()
     if name in TEACHERS:
-        text = _teach(TEACHERS[name], messages, {**TEACHER_DEFAULTS, **request.get("testbed", {})}, rng)
+        text, drawn = teach(TEACHERS[name], messages, {**TEACHER_DEFAULTS, **options}, rng, schema_properties(request))
     elif name in CANDIDATES:
-        text = _attempt(name, messages, {**CANDIDATE_DEFAULTS, **request.get("testbed", {})}, rng)
+        text = _attempt(name, messages, {**CANDIDATE_DEFAULTS, **options}, rng)
     else:
         raise Refused(f"the testbed has no model {name!r}; it has {', '.join(MODELS)}")
-    return completion_body(name, text, sum(len(m["content"].split()) for m in messages), content_id(request))
+    logprobs = None
+    if request.get("logprobs"):
+        logprobs = log_probabilities(text, drawn, request.get("top_logprobs") or 0, split_ten)
+    return completion_body(name, text, sum(len(m["content"].split()) for m in messages), identity, logprobs)
 
 
-def completion_body(model: str, text: str, prompt_tokens: int, identity: str) -> bytes:
-    usage = {"prompt_tokens": prompt_tokens, "completion_tokens": len(text.split())}
-    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+def _question(request: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides the answer: a request without what it says of the answer's form."""
+    question = {name: value for name, value in request.items() if name not in OF_FORM}
+    if SPLIT_TEN in question.get("testbed", {}):
+        rest = {name: value for name, value in question.pop("testbed").items() if name != SPLIT_TEN}
+        question |= {"testbed": rest} if rest else {}
+    return question
+
+
+def completion_body(
+    model: str, text: str, prompt_tokens: int, identity: str, logprobs: dict[str, Any] | None = None
+) -> bytes:
+    count = len(text.split())
+    usage = {"prompt_tokens": prompt_tokens, "completion_tokens": count, "total_tokens": prompt_tokens + count}
+    choice: dict[str, Any] = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+    if logprobs is not None:
+        choice["logprobs"] = logprobs
     body = {"id": f"chatcmpl-{identity}", "object": "chat.completion", "created": 0, "model": model}
     return json.dumps(body | {"choices": [choice], "usage": usage}, ensure_ascii=False).encode()
-
-
-@lru_cache(maxsize=4)
-def world_of(seed: int) -> World:
-    return World(seed)
-
-
-# -- candidates -------------------------------------------------------------------------------------
 
 
 def _attempt(name: str, messages: list[dict[str, str]], options: dict[str, Any], rng: random.Random) -> str:
@@ -115,276 +101,3 @@ def _attempt(name: str, messages: list[dict[str, str]], options: dict[str, Any],
             items[at] = world.wrong_item(task, items, at, rng)
     mixed = [bias * w + (1 - bias) / len(STYLES) for w in weights]
     return world.respond(task, items, rng.choices(STYLES, mixed)[0], rng)
-
-
-# -- teachers ---------------------------------------------------------------------------------------
-
-
-def _teach(traits: Traits, messages: list[dict[str, str]], options: dict[str, Any], rng: random.Random) -> str:
-    """What the first turn asks for is told by a tag that only this prompt has; without one, it is a plain question."""
-    first = messages[0]["content"]
-    mark = _mark(first)
-    job = None if mark is None else next((j for tag, j in JOBS.items() if f"\n<{tag}{mark}>\n" in first), None)
-    teacher = Teacher(
-        world_of(options["seed"]),
-        noise=options["noise"] * traits.noise,
-        verbosity_bias=options["verbosity_bias"] * traits.verbosity,
-        position_bias=options["position_bias"] * traits.position,
-        traits=traits,
-    )
-    if job is None:
-        return _answer(teacher.world, messages[-1]["content"], rng)
-    if rng.random() < options["garble"]:
-        return job.garbled
-    return job.do(teacher, [m["content"] for m in messages], rng)
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """A teacher at work: its world and its biases, in points."""
-
-    world: World
-    noise: float
-    verbosity_bias: float
-    position_bias: float
-    traits: Traits
-
-    def blurred(self, points: float, rng: random.Random, certainty: int = 1) -> int:
-        """Points as a grade, with a certainty-th of the noise."""
-        return max(1, min(10, round(points + rng.gauss(0, self.noise / certainty))))
-
-
-def _answer(world: World, prompt: str, rng: random.Random) -> str:
-    task = world.read(prompt)
-    if task is None:
-        return "i am not sure what you mean ."
-    return world.respond(task, world.right_items(task, rng), rng.choice(STYLES), rng)
-
-
-def _score_pair(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
-    first, second = _grades(teacher, turns[-1], ("response_1", "response_2"), rng)
-    return f"{first} {second}"
-
-
-def _grades(teacher: Teacher, text: str, tags: tuple[str, str], rng: random.Random) -> tuple[int, int]:
-    """Graded quality with noise, a verbosity bias, a position bias, and an eye that overlooks small edits."""
-    prompt, responses = _inside(text, "question"), [_inside(text, tag) for tag in tags]
-    qualities = [_points(teacher.world.quality(prompt, r)) for r in responses]
-    likeness = Levenshtein.normalized_similarity(*responses) ** 2
-    if rng.random() < teacher.traits.oversight * likeness:
-        qualities = [sum(qualities) / 2] * 2
-    scores = []
-    for place, (quality, response) in enumerate(zip(qualities, responses, strict=True)):
-        score = quality + teacher.verbosity_bias * _wordiness(teacher.world, prompt, response)
-        scores.append(teacher.blurred(score + teacher.position_bias * (place == 0), rng))
-    return scores[0], scores[1]
-
-
-def _judge_scores(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
-    first, second = _grades(teacher, turns[-1], ("scored_response_1", "scored_response_2"), rng)
-    return _verdict(turns[-1], f"i give {first} to the first and {second} to the second .", f"{first} {second}")
-
-
-def _judge_ranking(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
-    first, second = _grades(teacher, turns[-1], ("ranked_response_a", "ranked_response_b"), rng)
-    better = "tie" if first == second else "A" if first > second else "B"
-    return _verdict(turns[-1], f"i give {first} to a and {second} to b .", better)
-
-
-def _judge_alone(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
-    """As side by side, less what comes of standing beside another response."""
-    prompt, response = _inside(turns[-1], "question"), _inside(turns[-1], "scored_response")
-    points = _points(teacher.world.quality(prompt, response))
-    grade = teacher.blurred(points + teacher.verbosity_bias * _wordiness(teacher.world, prompt, response), rng)
-    return _verdict(turns[-1], f"i give {grade} to it .", str(grade))
-
-
-def _judge_as_gram(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
-    """One letter; equal grades are decided by a coin."""
-    first, second = _grades(teacher, turns[-1], ("gram_response_a", "gram_response_b"), rng)
-    return rng.choice("AB") if first == second else "A" if first > second else "B"
-
-
-def _judge_as_judgelrm(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
-    first, second = _grades(teacher, turns[-1], ("judgelrm_response_1", "judgelrm_response_2"), rng)
-    return f"<think> i compared them . </think>\n<answer>{first}</answer><answer>{second}</answer>"
-
-
-def _verdict(text: str, reasoning: str, verdict: str) -> str:
-    """The verdict, behind the reasoning where the prompt asks for that."""
-    mark = _mark(text)
-    if f"\n<verdict{mark}>\n" not in text:
-        return verdict
-    return f"<reasoning{mark}>\n{reasoning}\n</reasoning{mark}>\n<verdict{mark}>\n{verdict}\n</verdict{mark}>"
-
-
-def _refine_or_calibrate(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
-    return _refine(teacher, turns, rng) if len(turns) < 3 else _calibrate(teacher, turns, rng)
-
-
-def _refine(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
-    """Replace wrong items in place; every other word of the rejected response stays."""
-    text, world = turns[-1], teacher.world
-    prompt, rejected = _inside(text, "question"), _inside(text, "rejected_response")
-    mark = _mark(text)
-    task = world.read(prompt)
-    edited, reasons = (rejected, []) if task is None else _repair(world, task, rejected, teacher.traits.slip, rng)
-    reasoning = f"it is worse because {' ; '.join(reasons)} ." if reasons else "it has no fault that i can name ."
-    return (
-        f"<reasoning{mark}>\n{reasoning}\n</reasoning{mark}>\n"
-        f"<edited_response{mark}>\n{edited}\n</edited_response{mark}>"
-    )
-
-
-def _repair(world: World, task: Task, rejected: str, slip: float, rng: random.Random) -> tuple[str, list[str]]:
-    items = world.items(rejected)
-    if len(items) != task.count:
-        return world.respond(task, world.right_items(task, rng), rng.choice(STYLES), rng), ["parts are missing"]
-    repaired, reasons = list(items), []
-    for at, right in enumerate(world.judge_items(task, items)):
-        if not right and rng.random() >= slip:
-            repaired[at] = _right_item(world, task, repaired, at, rng)
-            reasons.append(f"{items[at]} should be {repaired[at]}")
-    return _with_items(world, rejected, repaired), reasons
-
-
-def _right_item(world: World, task: Task, items: list[str], at: int, rng: random.Random) -> str:
-    """What should stand in place `at`; where a task has several right answers, one that the items do not hold."""
-    right = world.right_items(task, rng)
-    if task.kind != "choose":
-        return right[at]
-    return next((w for w in right if w not in items), items[at])
-
-
-def _with_items(world: World, response: str, items: list[str]) -> str:
-    """The response with its items replaced in their order; every other word stays."""
-    queue = iter(items)
-    words = re.split(r"(\s+)", response)
-    return "".join(next(queue) if w in world.lexicon and w not in world.facts else w for w in words)
-
-
-def _calibrate(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
-    """The anchor plus what the edit achieved: with diagnosis and outcome in view, little noise is left."""
-    prompt, rejected = _inside(turns[0], "question"), _inside(turns[0], "rejected_response")
-    anchor = float(re.findall(r"[0-9]+(?:\.[0-9]+)?", turns[-1])[-1])
-    edited = _inside(turns[1], "edited_response", _mark(turns[0]))
-    gain = _points(teacher.world.quality(prompt, edited)) - _points(teacher.world.quality(prompt, rejected))
-    return str(teacher.blurred(anchor + gain, rng, 3))
-
-
-def _critique(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
-    """Names wrong items, overlooks some, takes some right one for wrong; begins with style, and flatters length."""
-    world, traits = teacher.world, teacher.traits
-    prompt, response = _inside(turns[-1], "question"), _inside(turns[-1], "reviewed_response")
-    task = world.read(prompt)
-    if task is None:
-        return NO_TASK
-    flattered = rng.random() < teacher.verbosity_bias * _wordiness(world, prompt, response)
-    remark = rng.choice(FLATTERY if flattered else REMARKS[world.style(response)])
-    items = world.items(response)
-    if len(items) != task.count:
-        return f"{remark} {PARTS_MISSING if len(items) < task.count else PARTS_TOO_MANY}"
-    shown, faults = list(items), []
-    for at, right in enumerate(world.judge_items(task, items)):
-        if not right and rng.random() >= traits.overlook:
-            shown[at] = _right_item(world, task, shown, at, rng)
-        elif right and rng.random() < traits.false_alarm:
-            shown[at] = world.wrong_item(task, items, at, rng)
-        if shown[at] != items[at]:
-            faults.append((items[at], shown[at]))
-    return world.critique(remark, faults)
-
-
-def _score_attributes(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
-    """A grade for each attribute: of quality, of length, or of both as for the overall grade, as its name says."""
-    prompt, response = _inside(turns[-1], "question"), _inside(turns[-1], "rated_response")
-    quality = _points(teacher.world.quality(prompt, response))
-    wordy = _wordiness(teacher.world, prompt, response)
-    names = re.findall(r"^([a-z_]+): score$", turns[-1].rpartition("</rated_response")[2], re.MULTILINE)
-    lines = []
-    for name in names:
-        if any(part in name for part in OF_QUALITY):
-            points = quality
-        elif any(part in name for part in OF_LENGTH):
-            points = _points(wordy)
-        else:
-            points = quality + teacher.verbosity_bias * wordy
-        lines.append(f"{name}: {teacher.blurred(points, rng)}")
-    return "\n".join(lines)
-
-
-def _rewrite(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
-    """Worse: wrong items, and at times another style. Better: nothing wrong that it sees, and more words."""
-    text, world = turns[-1], teacher.world
-    prompt, response = _inside(text, "question"), _inside(text, "original_response")
-    mark = _mark(text)
-    task = world.read(prompt)
-    if task is not None:
-        worse = re.search(r"\bworse\b", text.partition("<question")[0]) is not None
-        edited = _spoil if worse else _polish
-        response = edited(teacher, task, response, rng)
-    return f"<rewritten_response{mark}>\n{response}\n</rewritten_response{mark}>"
-
-
-def _spoil(teacher: Teacher, task: Task, response: str, rng: random.Random) -> str:
-    world = teacher.world
-    items = world.items(response)
-    places = [at for at, right in enumerate(world.judge_items(task, items)) if right]
-    if len(items) != task.count or not places:
-        return response
-    for at in rng.sample(places, min(len(places), rng.randint(1, 2))):
-        items[at] = world.wrong_item(task, items, at, rng)
-    if rng.random() < RESTYLES_WORSE:
-        return world.respond(task, items, rng.choice(STYLES), rng)
-    return _with_items(world, response, items)
-
-
-def _polish(teacher: Teacher, task: Task, response: str, rng: random.Random) -> str:
-    world = teacher.world
-    response, _ = _repair(world, task, response, teacher.traits.slip, rng)
-    if rng.random() < RESTYLES_BETTER:
-        return world.respond(task, world.items(response), rng.choice(STYLES[1:]), rng)
-    return response
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a teacher does when asked, and the answer that keeps no format: one that no parser takes."""
-
-    do: Callable[[Teacher, list[str], random.Random], str]
-    garbled: str = "i would say that both have their merits ."
-
-
-JOBS = {  # the tag that tells a prompt from the others -> what it asks for
-    "rejected_response": Job(_refine_or_calibrate),
-    "response_1": Job(_score_pair),
-    "reviewed_response": Job(_critique, garbled=""),  # any other text is a critique
-    "rated_response": Job(_score_attributes),
-    "original_response": Job(_rewrite),
-    "scored_response_1": Job(_judge_scores),
-    "ranked_response_a": Job(_judge_ranking),
-    "scored_response": Job(_judge_alone),
-    "gram_response_a": Job(_judge_as_gram),
-    "judgelrm_response_1": Job(_judge_as_judgelrm),
-}
-
-
-def _points(quality: float) -> float:
-    """Quality in [0, 1] on the teacher's scale from 1 to 10."""
-    return 1 + 9 * quality
-
-
-def _wordiness(world: World, prompt: str, response: str) -> float:
-    """Verbosity in [0, 1]."""
-    return min(1.0, world.excess_words(prompt, response) / LONG)
-
-
-def _mark(text: str) -> str | None:
-    """The mark of a prompt's tags, read off the question's, which comes before all data. None where there is none."""
-    found = re.search(r"^<question((?:-[0-9]+)?)>$", text, re.MULTILINE)
-    return found[1] if found else None
-
-
-def _inside(text: str, tag: str, mark: str | None = None) -> str:
-    mark = (_mark(text) or "") if mark is None else mark
-    return text.partition(f"<{tag}{mark}>\n")[2].partition(f"\n</{tag}{mark}>")[0]

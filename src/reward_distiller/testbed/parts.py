@@ -20,12 +20,11 @@ from reward_distiller.testbed.models import (
     CANDIDATE_DEFAULTS,
     CANDIDATES,
     MODELS,
-    TEACHER_DEFAULTS,
-    TEACHERS,
     ScriptedTransport,
     reply,
 )
 from reward_distiller.testbed.student import LM_TEACHER, STUDENT, Kind, pretrained
+from reward_distiller.testbed.teachers import TEACHER_DEFAULTS, TEACHERS
 
 DRAWS = 5  # of two candidates at one prompt, until one is better
 

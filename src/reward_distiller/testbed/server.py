@@ -2,70 +2,68 @@
 
 For trying a real client against a server that costs nothing and misbehaves on purpose. Answers and
 faults depend on the request's body alone, and on how often that body was seen: only the first two asks
-of a body can meet a fault, so asking again always succeeds in the end. Listens on loopback; knows
-nothing of ledgers, retries or parsers.
+of a body can meet a fault, so asking again always succeeds in the end. On asyncio's streams, in one
+thread: connections that wait cost next to nothing, and for three paths no web framework is needed.
+Listens on loopback; knows nothing of ledgers, retries or parsers.
 """
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import hashlib
 import json
 import signal
 import socket
-import struct
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from reward_distiller.errors import ConfigError
 from reward_distiller.teacher.endpoint import Refused
-from reward_distiller.testbed.models import MODELS, completion_body, reply
+from reward_distiller.testbed.faults import check_rates, draw_fault, error_reply, spoiled
+from reward_distiller.testbed.models import MODELS, reply
+from reward_distiller.testbed.wire import LARGEST_HEAD, Malformed, Reply, Request, linger, read_request, reset
 
-# 429 and 500 are answers that say "later"; reset breaks off in the middle of a body; hang never answers;
-# the rest are HTTP 200 with something in the body that no client can use.
-FAULTS = ("429", "500", "hang", "reset", "truncated_json", "empty_choices", "garbage", "html")
-FAULTY_ASKS = 2  # asks of one body that can meet a fault: fewer than a client's usual three samples
-LARGEST_BODY = 64 * 2**20  # bytes; no conversation is longer, and a wrong length must not fill the memory
-GARBAGE = "neither 7 nor \ud800 nor <edited_response> \x1b[31m 8 8 8"  # fits no format; half a character, an escape
+COMPLETIONS, LIST, WRITTEN = "/v1/chat/completions", "/v1/models", "/testbed/written"
+WAITING_CONNECTIONS = 1024  # a client may open all its connections at once
+MOST_ALTERNATIVES = 20  # OpenAI's limit on top_logprobs
 
 
-class ModelServer(ThreadingHTTPServer):
+class ModelServer:
     """A running server.
 
     `written` counts the answers (HTTP 200) written in full, what a real server would bill; `asked` counts the
-    requests for each body, by its SHA-256.
+    requests for each body, by its SHA-256. No answer leaves while another thread holds `lock`.
     """
-
-    daemon_threads = True
-    request_queue_size = 1024  # a client may open all its connections at once
 
     def __init__(
         self, port: int, *, api_key: str | None, latency: float, faults: Mapping[str, float], hang_seconds: float
     ):
-        unknown = sorted(set(faults) - set(FAULTS))
-        if unknown:
-            raise ConfigError(f"fault {unknown[0]!r} is none of {', '.join(FAULTS)}")
-        if any(not 0 <= rate <= 1 for rate in faults.values()) or sum(faults.values()) > 1 + 1e-9:
-            raise ConfigError("the rates of faults must lie between 0 and 1, and must not sum to more than 1")
-        self.api_key, self.latency, self.faults, self.hang_seconds = api_key, latency, dict(faults), hang_seconds
-        self.written = 0
+        self.faults = check_rates(faults)
+        self.api_key, self.latency, self.hang_seconds = api_key, latency, hang_seconds
         self.asked: Counter[str] = Counter()
         self.lock = threading.Lock()
-        self.closing = threading.Event()
+        self._written = 0
         try:
-            super().__init__(("127.0.0.1", port), _Handler)
+            self._socket = socket.create_server(("127.0.0.1", port), backlog=WAITING_CONNECTIONS)
         except (OSError, OverflowError) as error:
             raise ConfigError(
                 f"port {port}: cannot listen there ({error}). Take another; 0 finds a free one"
             ) from error
+        self.server_address: tuple[str, int] = self._socket.getsockname()
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
 
     @property
     def base_url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+    @property
+    def written(self) -> int:
+        with self.lock:  # who has read an answer must find it counted
+            return self._written
 
     def next_fault(self, body: bytes) -> str | None:
         """Count one more ask of this body, and draw what goes wrong with it from their hash."""
@@ -73,124 +71,101 @@ class ModelServer(ThreadingHTTPServer):
         with self.lock:
             seen = self.asked[digest]
             self.asked[digest] += 1
-        if seen >= FAULTY_ASKS:
-            return None
-        draw = int(hashlib.sha256(f"fault:{seen}:{digest}".encode()).hexdigest()[:12], 16) / 16**12
-        for name in FAULTS:
-            draw -= self.faults.get(name, 0.0)
-            if draw < 0:
-                return name
-        return None
+        return draw_fault(self.faults, digest, seen)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that go away, killed ones among them, are expected here."""
+    def run(self) -> None:
+        """Serve until `stop`, which another thread calls; then every connection is closed."""
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._listen())
 
+    def stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"  # connections stay open
-    disable_nagle_algorithm = True  # headers and body are two writes; waiting for an ACK between them costs 40 ms
-    server: ModelServer
+    async def _listen(self) -> None:
+        server = await asyncio.start_server(
+            self._converse, sock=self._socket, limit=LARGEST_HEAD, backlog=WAITING_CONNECTIONS
+        )
+        await self._stop.wait()
+        server.close()  # what still runs is cancelled when the loop ends
 
-    def do_GET(self) -> None:
-        if self.path.rstrip("/") != "/v1/models":
-            return self._error(404, f"there is no GET {self.path}")
-        if self._allowed():
-            models = [{"id": name, "object": "model", "owned_by": "testbed"} for name in MODELS]
-            self._json(200, {"object": "list", "data": models})
-
-    def do_POST(self) -> None:
-        body = self._read_body()
-        if body is None:
-            return
-        if self.path.rstrip("/") != "/v1/chat/completions":
-            return self._error(404, f"there is no POST {self.path}")
-        if not self._allowed():
-            return
-        if self.server.closing.wait(self.server.latency):
-            self.close_connection = True
-            return
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection, request by request."""
+        writer.transport.set_write_buffer_limits(0)  # drained means that the kernel has it all
         try:
-            request = _checked(body)
-            answer = reply(request)
-        except Refused as error:
-            return self._error(404, str(error), "model_not_found")
-        except (ValueError, LookupError) as error:
-            return self._error(400, f"this request cannot be answered: {error}")
-        self._answer(request, answer, self.server.next_fault(body))
+            while await self._serve_one(reader, writer):
+                pass
+        except ConnectionError:
+            pass  # clients that go away, killed ones among them, are expected here
+        except asyncio.CancelledError:
+            writer.transport.abort()
+            raise
+        finally:
+            writer.close()
 
-    def _answer(self, request: dict[str, Any], answer: bytes, fault: str | None) -> None:
-        if fault in ("429", "500"):
-            again = {"Retry-After": "0"} if fault == "429" else {}
-            self._error(int(fault), "a fault that was asked for", headers=again)
-        elif fault == "hang":
-            self.server.closing.wait(self.server.hang_seconds)
-            self.close_connection = True
-        elif fault == "reset":
-            self._send(200, "application/json", answer, only=len(answer) // 2)
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.close_connection = True
-        elif fault == "truncated_json":
-            self._send(200, "application/json", answer[: len(answer) // 2])
-        elif fault == "empty_choices":
-            self._json(200, {**json.loads(answer), "choices": []})
-        elif fault == "garbage":
-            self._json(200, json.loads(completion_body(request["model"], "", 1, "0")) | {"choices": [_GARBAGE_CHOICE]})
-        elif fault == "html":
-            self._send(200, "text/html", b"<html><body>Please log in to continue</body></html>")
-        else:
-            self._send(200, "application/json", answer)
+    async def _serve_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Answer one request. False where the connection ends."""
+        try:
+            request = await read_request(reader, writer)
+        except Malformed as error:
+            await self._write(writer, error_reply(error.status, str(error)), stays=False, counts=False)
+            await linger(reader, writer)
+            return False
+        if request is None:
+            return False
+        answer = await self._answer(request)
+        if answer is None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.hang_seconds):
+                    while await reader.read(2**16):  # ends where the client gives up
+                        pass
+            return False
+        if writer.transport.is_closing():
+            return False
+        await self._write(writer, answer, request.stays, counts=request.method == "POST" and answer.status == 200)
+        if answer.broken_at is not None:
+            reset(writer)
+            return False
+        return request.stays
 
-    def _allowed(self) -> bool:
-        key = self.server.api_key
-        if key is None or self.headers.get("Authorization") == f"Bearer {key}":
-            return True
-        self._error(401, "no valid API key", "invalid_api_key")
-        return False
+    async def _write(self, writer: asyncio.StreamWriter, answer: Reply, stays: bool, counts: bool) -> None:
+        counts = counts and answer.broken_at is None
+        with self.lock:
+            writer.write(answer.encoded(stays))
+            if not writer.transport.get_write_buffer_size():
+                self._written += counts
+                return
+        await writer.drain()
+        with self.lock:
+            self._written += counts
 
-    def _read_body(self) -> bytes | None:
-        """The request's body, or None after a 400 where its length is not told or cannot be."""
-        length = self.headers.get("Content-Length", "")
-        if not (length.isascii() and length.isdigit()) or int(length) > LARGEST_BODY:
-            self.close_connection = True  # where the next request would begin is not known
-            self._error(400, "send the body with its Content-Length")
-            self._drain()
+    async def _answer(self, request: Request) -> Reply | None:
+        """None where a fault wants silence."""
+        path = request.path.rstrip("/")
+        if (request.method, path) == ("GET", WRITTEN):
+            return Reply(200, json.dumps({"written": self.written}).encode())
+        if (request.method, path) not in (("GET", LIST), ("POST", COMPLETIONS)):
+            return error_reply(404, f"there is no {request.method} {request.path}")
+        if self.api_key is not None and request.headers.get("authorization") != f"Bearer {self.api_key}":
+            return error_reply(401, "no valid API key", "invalid_api_key")
+        if request.method == "GET":
+            models = [{"id": name, "object": "model", "owned_by": "testbed"} for name in MODELS]
+            return Reply(200, json.dumps({"object": "list", "data": models}).encode())
+        if self.latency:
+            await asyncio.sleep(self.latency)
+        return self._complete(request.body)
+
+    def _complete(self, body: bytes) -> Reply | None:
+        try:
+            asked = _checked(body)
+            if asked["model"] not in MODELS:
+                return error_reply(404, f"there is no model {asked['model']!r}", "model_not_found")
+            answer = reply(asked)
+        except (Refused, ValueError, LookupError) as error:
+            return error_reply(400, f"this request cannot be answered: {error}")
+        fault = self.next_fault(body)
+        if fault == "hang":
             return None
-        return self.rfile.read(int(length))
-
-    def _drain(self) -> None:
-        """Read on for a moment: closing with bytes unread would reset the connection and lose the answer."""
-        self.connection.settimeout(0.2)
-        with contextlib.suppress(OSError):
-            for _ in range(64):
-                if not self.rfile.read1(2**16):
-                    break
-
-    def _error(self, status: int, message: str, code: str | None = None, headers: Mapping[str, str] = {}) -> None:
-        kind = "server_error" if status >= 500 else "invalid_request_error"
-        self._json(status, {"error": {"message": message, "type": kind, "param": None, "code": code}}, headers)
-
-    def _json(self, status: int, value: Any, headers: Mapping[str, str] = {}) -> None:
-        self._send(status, "application/json", json.dumps(value).encode(), headers)
-
-    def _send(
-        self, status: int, kind: str, body: bytes, headers: Mapping[str, str] = {}, only: int | None = None
-    ) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Type": kind, "Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name, value)
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(body[:only])
-        if only is None and status == 200 and self.command == "POST":
-            with self.server.lock:
-                self.server.written += 1
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Stay silent: a line a request would drown what the client's command has to say."""
-
-
-_GARBAGE_CHOICE = {"index": 0, "message": {"role": "assistant", "content": GARBAGE}, "finish_reason": "stop"}
+        return spoiled(answer, fault) if fault else Reply(200, answer)
 
 
 def _checked(body: bytes) -> dict[str, Any]:
@@ -210,6 +185,11 @@ def _checked(body: bytes) -> dict[str, Any]:
     options = request.get("testbed", {})
     if not isinstance(options, dict) or not all(type(v) in (int, float) for v in options.values()):
         raise ValueError("`testbed` is not an object of numbers")
+    top = request.get("top_logprobs")
+    if top is not None and (type(top) is not int or not 0 <= top <= MOST_ALTERNATIVES):
+        raise ValueError(f"`top_logprobs` is no number from 0 to {MOST_ALTERNATIVES}")
+    if top is not None and request.get("logprobs") is not True:
+        raise ValueError("`top_logprobs` needs `logprobs: true`")
     return request
 
 
@@ -224,18 +204,16 @@ def serve(
 ) -> Iterator[ModelServer]:
     """Run a server in a thread of its own; it is shut down whichever way the block ends.
 
-    `faults` gives rates by name (`FAULTS`); `hang_seconds` is how long a hanging request stays open.
-    Raises ConfigError for an unknown fault and for a port that cannot be had.
+    `faults` gives rates by name (`faults.FAULTS`); `latency` is seconds before each answer, `hang_seconds` how long a
+    hanging request stays open. Raises ConfigError for an unknown fault and for a port that cannot be had.
     """
     server = ModelServer(port, api_key=api_key, latency=latency, faults=faults, hang_seconds=hang_seconds)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+    thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
         yield server
     finally:
-        server.closing.set()
-        server.shutdown()
-        server.server_close()
+        server.stop()
         thread.join()
 
 
