@@ -10,6 +10,9 @@ from typing import Any
 from reward_distiller.config import ChatModel
 from reward_distiller.records import Pair, Prompt
 from reward_distiller.teacher.engine import Engine, open_engine
+from reward_distiller.teacher.parsing import parse_pair_scores
+from reward_distiller.teacher.prompts import Templates
+from reward_distiller.teacher.questions import Question
 from reward_distiller.testbed.models import completion_body
 
 # Text that holds our own tags, a template, a terminal escape and an instruction.
@@ -64,3 +67,9 @@ def labeled(prompt: str, chosen: str, rejected: str, scores: tuple[float, float]
         rejected_score=scores[1],
         **rest,
     )
+
+
+def scoring_question(prompt: Prompt, first: str, second: str) -> Question[tuple[float, float]]:
+    """Prompt D.1 with the packaged template, its answer as the two scores."""
+    text, _ = Templates().render("pairwise_scores", prompt, response_1=first, response_2=second)
+    return Question("q", [{"role": "user", "content": text}], parse_pair_scores)

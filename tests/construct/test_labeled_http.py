@@ -138,4 +138,4 @@ def test_faults_and_kills_change_nothing(tmp_path, faults, garble, teacher_respo
         # What was paid for is in the ledger, except at most the calls in flight at each kill.
         [(committed,)] = db.execute("SELECT count(*) FROM responses").fetchall()
         assert committed <= server.written <= committed + unknown
-    assert f"{unknown} attempts of an earlier run have no known outcome" in said
+    assert f"{unknown} attempts have no known outcome" in said

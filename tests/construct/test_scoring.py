@@ -124,9 +124,21 @@ def test_structured_answers_are_asked_for_and_read_as_json(tmp_path):
 
 @pytest.mark.parametrize(
     "text",
-    ['{"score_1": 8}', '{"score_1": 8, "score_2": "3"}', '{"score_1": 8, "score_2": true}', "[8, 3]", "8 3", "[" * 9999]
-    + ['{"score_1": 8, "score_2": 3, "x": 1}', '{"score_1": 8, "score_2": 11}', '{"score_1": 8, "score_2": NaN}']
-    + ['{"score_1": 8, "score_2": 3, "score_2": 4}', '{"score_1": 8, "score_2": 3} and more', "null", ""],
+    [
+        '{"score_1": 8}',
+        '{"score_1": 8, "score_2": "3"}',
+        '{"score_1": 8, "score_2": true}',
+        '{"score_1": 8, "score_2": 3, "x": 1}',
+        '{"score_1": 8, "score_2": 11}',
+        '{"score_1": 8, "score_2": NaN}',
+        '{"score_1": 8, "score_2": 3, "score_2": 4}',
+        '{"score_1": 8, "score_2": 3} and more',
+        "[8, 3]",
+        "[" * 9999,
+        "8 3",
+        "null",
+        "",
+    ],
 )
 def test_json_that_does_not_fit_is_no_score(tmp_path, text):
     with fake_engine(tmp_path, lambda request: text) as (engine, _):

@@ -12,9 +12,10 @@ from reward_distiller.balance import Balance
 from reward_distiller.config import Annotation
 from reward_distiller.construct.annotate import agree, annotate
 from reward_distiller.construct.candidates import collect_candidates, draw_two
+from reward_distiller.construct.estimate import estimate
 from reward_distiller.construct.filter import filter_edits, filter_margins
 from reward_distiller.construct.pairs import read_pairs, write_pairs
-from reward_distiller.construct.pipeline import Construction, ConstructionPlan, Refinement, estimate, split_prompts
+from reward_distiller.construct.pipeline import Construction, ConstructionPlan, Refinement, split_prompts
 from reward_distiller.construct.reference import add_references
 from reward_distiller.construct.refine import Refined, refine
 from reward_distiller.construct.score import score_pairwise, score_self_calibrated
@@ -393,9 +394,9 @@ def test_more_failures_than_allowed_end_the_run_and_the_next_asks_only_these(tmp
 def test_an_estimate_is_never_less_than_what_is_asked(tmp_path):
     models = [fake("a"), fake("b")]
     with fake_engine(tmp_path, whole_teacher) as (engine, transport):
-        before = estimate(None, prompts(4), [], models, TEACHER, TEMPLATES, PLAN, 0)
+        before = estimate(None, prompts(4), [], models, TEACHER, TEMPLATES, PLAN, 0, Annotation())
         Construction(engine, TEACHER, TEMPLATES, seed=0).unlabeled(prompts(4), models, PLAN)
-        after = estimate(engine, prompts(4), [], models, TEACHER, TEMPLATES, PLAN, 0)
+        after = estimate(engine.ledger, prompts(4), [], models, TEACHER, TEMPLATES, PLAN, 0, Annotation())
     assert [row.calls for row in before] == [row.calls for row in after] == [4] * 6
     assert sum(row.calls for row in before) >= len(transport.asked)
     assert [row.bought for row in before] == [0, 0, None, 0, None, None]

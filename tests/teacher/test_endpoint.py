@@ -20,8 +20,9 @@ from reward_distiller.errors import ConfigError, EndpointError
 from reward_distiller.files import write_rows
 from reward_distiller.teacher.completion import read_completion
 from reward_distiller.teacher.endpoint import _accept, check_environment, printable, store
-from reward_distiller.teacher.engine import Answer, Question, open_engine
+from reward_distiller.teacher.engine import open_engine
 from reward_distiller.teacher.parsing import parse_response, parse_score
+from reward_distiller.teacher.questions import Answer, Question
 from reward_distiller.testbed.language import World
 from reward_distiller.testbed.server import serve
 

@@ -15,8 +15,9 @@ from helpers import FunctionTransport, fake, fake_engine
 from reward_distiller.balance import Failed, Quarantined
 from reward_distiller.config import ChatModel, Price, Sampling
 from reward_distiller.errors import EndpointError, LedgerError
-from reward_distiller.teacher.endpoint import Refused, Retry
-from reward_distiller.teacher.engine import Answer, Question, Unparsable, open_engine
+from reward_distiller.teacher.endpoint import Overloaded, Refused, Retry
+from reward_distiller.teacher.engine import open_engine
+from reward_distiller.teacher.questions import Answer, Question, Unparsable
 from reward_distiller.testbed.models import completion_body
 
 
@@ -106,13 +107,13 @@ def test_no_more_requests_are_in_flight_than_concurrency_allows(tmp_path):
 
 
 def test_the_server_decides_how_long_to_wait(tmp_path):
-    with fake_engine(tmp_path, fails(*[Retry("HTTP 429", after=0.0)] * 3)) as (engine, transport):
+    with fake_engine(tmp_path, fails(*[Overloaded("HTTP 429", after=0.0)] * 3)) as (engine, transport):
         engine.first_backoff = 1000.0
         assert engine.ask(fake(), "s", [question()])["q"] == Answer("ok", "ok")
     assert len(transport.asked) == 4
     assert {request["sample"] for request in transport.asked} == {0}
 
-    with fake_engine(tmp_path / "2", fails(Retry("HTTP 429", after=0.3))) as (engine, transport):
+    with fake_engine(tmp_path / "2", fails(Overloaded("HTTP 429", after=0.3))) as (engine, transport):
         start = time.monotonic()
         engine.ask(fake(), "s", [question()])
         assert time.monotonic() - start >= 0.3
@@ -225,7 +226,7 @@ def test_no_questions_need_no_answers(tmp_path):
 
 
 def test_every_attempt_is_a_row_under_its_step(tmp_path):
-    with fake_engine(tmp_path, fails(Retry("HTTP 500", after=0))) as (engine, _):
+    with fake_engine(tmp_path, fails(Retry("HTTP 500"))) as (engine, _):
         engine.ask(fake(), "one", [question("a")])
         engine.ask(fake(), "two", [question("b")])
         with sqlite3.connect(tmp_path / "ledger.sqlite") as db:

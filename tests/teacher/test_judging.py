@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from reward_distiller.errors import ConfigError
 from reward_distiller.records import Prompt
-from reward_distiller.teacher.engine import Unparsable
 from reward_distiller.teacher.judging import FORMATS, format_named
 from reward_distiller.teacher.parsing import (
     parse_answer_blocks,
@@ -19,6 +18,7 @@ from reward_distiller.teacher.parsing import (
     parse_verdict,
 )
 from reward_distiller.teacher.prompts import Templates
+from reward_distiller.teacher.questions import Unparsable
 
 TEMPLATES, PROMPT = Templates(), Prompt.from_text("what is the capital of France ?")
 OURS = [name for name, form in FORMATS.items() if form.may_reason]

@@ -20,10 +20,11 @@ from reward_distiller.config import ChatModel, Sampling
 from reward_distiller.errors import LedgerError
 from reward_distiller.records import Prompt
 from reward_distiller.teacher.endpoint import build_request
-from reward_distiller.teacher.engine import Answer, Question, open_engine
+from reward_distiller.teacher.engine import open_engine
 from reward_distiller.teacher.ledger import Call, Ledger, Stored, request_key
 from reward_distiller.teacher.parsing import parse_pair_scores
 from reward_distiller.teacher.prompts import Templates
+from reward_distiller.teacher.questions import Answer, Question
 from reward_distiller.testbed.language import World
 from reward_distiller.testbed.models import ScriptedTransport
 

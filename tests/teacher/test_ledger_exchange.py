@@ -17,9 +17,9 @@ from reward_distiller import files
 from reward_distiller.cli.ledger import app
 from reward_distiller.errors import DataError, EndpointError, FileError, LedgerError
 from reward_distiller.teacher.endpoint import build_request
-from reward_distiller.teacher.engine import Answer, Question
 from reward_distiller.teacher.ledger import Ledger, Stored, request_key
 from reward_distiller.teacher.ledger_exchange import export_answers, import_answers
+from reward_distiller.teacher.questions import Answer, Question
 
 REQUEST = build_request(fake(), [{"role": "user", "content": "hi"}], 0)
 GOOD = {"request": REQUEST, "body": "good"}

@@ -9,8 +9,8 @@ from helpers import fake, fake_engine
 from ledgers import REQUESTS, version_1
 
 from reward_distiller.errors import LedgerError
-from reward_distiller.teacher.engine import Answer, Question
 from reward_distiller.teacher.ledger import Ledger, Stored, request_key
+from reward_distiller.teacher.questions import Answer, Question
 from reward_distiller.teacher.worst_case import worst_case
 from reward_distiller.testbed.models import completion_body
 

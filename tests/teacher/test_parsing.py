@@ -8,7 +8,6 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from reward_distiller.teacher.engine import Unparsable
 from reward_distiller.teacher.parsing import (
     TAGS,
     fresh_mark,
@@ -19,6 +18,7 @@ from reward_distiller.teacher.parsing import (
     parse_rewriting,
     parse_score,
 )
+from reward_distiller.teacher.questions import Unparsable
 
 PIECES = [f"{slash}{tag}{mark}>" for tag in TAGS for slash in ("<", "</") for mark in ("", "-2", "-3")]
 ODD = ["<think>", "</think>", "-2>", "\x1b[31m", "{{ x }}", "٣", "７", "\u2028", "10 1", "7"]

@@ -8,8 +8,8 @@ import random
 import statistics
 
 import pytest
+from helpers import scoring_question
 
-from reward_distiller.construct.annotate import scoring_question
 from reward_distiller.construct.attributes import attribute_question
 from reward_distiller.records import Prompt
 from reward_distiller.teacher.judging import FORMATS
@@ -24,7 +24,7 @@ TASK = WORLD.read(TEXT)
 RIGHT = WORLD.right_items(TASK, random.Random(0))
 WRONG = [WORLD.wrong_item(TASK, RIGHT, 0, random.Random(0)), *RIGHT[1:]]
 GOOD, BAD = (WORLD.respond(TASK, items, "concise", random.Random(0)) for items in (RIGHT, WRONG))
-PAIR = scoring_question("q", Prompt.from_text(TEXT), GOOD, BAD, TEMPLATES).messages
+PAIR = scoring_question(Prompt.from_text(TEXT), GOOD, BAD).messages
 
 
 def judge(form: str, *responses: str, reasoning: bool = False):

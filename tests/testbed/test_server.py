@@ -10,16 +10,16 @@ from contextlib import closing
 
 import httpx
 import pytest
+from helpers import scoring_question
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reward_distiller.construct.annotate import scoring_question
 from reward_distiller.construct.rewrite import Change, rewriting_question
 from reward_distiller.records import Prompt
-from reward_distiller.teacher.endpoint import read_completion
-from reward_distiller.teacher.engine import Unparsable
+from reward_distiller.teacher.completion import read_completion
 from reward_distiller.teacher.parsing import parse_pair_scores, parse_rewriting
 from reward_distiller.teacher.prompts import Templates
+from reward_distiller.teacher.questions import Unparsable
 from reward_distiller.testbed.faults import FAULTS, FAULTY_ASKS, GARBAGE, HUGE, draw_fault
 from reward_distiller.testbed.language import World
 from reward_distiller.testbed.models import reply
@@ -28,7 +28,7 @@ from reward_distiller.testbed.wire import LARGEST_BODY, LARGEST_HEAD, Malformed,
 
 TEMPLATES = Templates()
 TEXTS = World(0).prompts(40, 0, "train")
-SCORING = scoring_question("q", Prompt.from_text(TEXTS[0]), "plum .", "fig .", TEMPLATES)
+SCORING = scoring_question(Prompt.from_text(TEXTS[0]), "plum .", "fig .")
 REWRITING = rewriting_question(Prompt.from_text(TEXTS[0]), "plum .", Change("worse", ("safety",)), TEMPLATES)
 
 

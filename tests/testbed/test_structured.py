@@ -6,12 +6,13 @@ import json
 
 import httpx
 import pytest
+from helpers import scoring_question
 
-from reward_distiller.construct.annotate import scoring_question
 from reward_distiller.construct.attributes import attribute_question
 from reward_distiller.construct.rewrite import Change, rewriting_question
 from reward_distiller.records import Prompt
-from reward_distiller.teacher.endpoint import Refused, read_completion
+from reward_distiller.teacher.completion import read_completion
+from reward_distiller.teacher.endpoint import Refused
 from reward_distiller.teacher.judging import FORMATS
 from reward_distiller.teacher.parsing import parse_pair_scores, parse_refinement, parse_rewriting
 from reward_distiller.teacher.prompts import Templates
@@ -40,7 +41,7 @@ def ask(messages, form=None, **testbed) -> str:
 
 
 def pair(text: str):
-    return scoring_question("q", Prompt.from_text(text), f"plum {text}", "plum , fig .", TEMPLATES).messages
+    return scoring_question(Prompt.from_text(text), f"plum {text}", "plum , fig .").messages
 
 
 def test_pair_scores_are_those_of_the_text_whatever_the_schemas_order():

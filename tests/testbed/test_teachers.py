@@ -9,6 +9,7 @@ import random
 import re
 
 import pytest
+from helpers import scoring_question
 
 from reward_distiller.config import ChatModel
 from reward_distiller.config import TestbedData as WorldRows  # pytest would collect a class called Test...
@@ -20,9 +21,8 @@ from reward_distiller.construct.rewrite import Change, rewriting_question
 from reward_distiller.errors import ConfigError
 from reward_distiller.records import Prompt, content_id
 from reward_distiller.teacher.completion import read_completion
-from reward_distiller.teacher.engine import Question, Unparsable
-from reward_distiller.teacher.parsing import parse_pair_scores
 from reward_distiller.teacher.prompts import Templates
+from reward_distiller.teacher.questions import Question, Unparsable
 from reward_distiller.testbed.language import STYLES, World
 from reward_distiller.testbed.models import TEACHERS, reply
 from reward_distiller.testbed.parts import TestbedParts as Parts
@@ -47,11 +47,6 @@ def attempts(count: int, seed: int = 0):
         for at in wrong:
             items[at] = WORLD.wrong_item(task, items, at, rng)
         yield prompt, WORLD.respond(task, items, rng.choice(STYLES), rng), wrong
-
-
-def scoring_question(prompt: Prompt, first: str, second: str) -> Question[tuple[float, float]]:
-    text, _ = TEMPLATES.render("pairwise_scores", prompt, response_1=first, response_2=second)
-    return Question("q", [{"role": "user", "content": text}], parse_pair_scores)
 
 
 def test_what_the_first_teacher_was_asked_before_it_answers_as_before():

@@ -11,8 +11,9 @@ import typer
 from reward_distiller import __version__
 from reward_distiller.cli import compare as comparing
 from reward_distiller.cli import evaluate as evaluating
-from reward_distiller.cli import ledger, prepare, testbed
+from reward_distiller.cli import ledger, prepare, quarantine, testbed
 from reward_distiller.cli.compare import parts_of
+from reward_distiller.cli.estimates import estimate_table
 from reward_distiller.config import Config, load_comparison, load_config
 from reward_distiller.recipes import demo as demo_recipe
 from reward_distiller.recipes import reward_model as recipe
@@ -24,6 +25,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_e
 
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(prepare.app, name="prepare")
+app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(testbed.app, name="testbed")
 app.command()(comparing.compare)
 app.command()(evaluating.evaluate)
@@ -37,10 +39,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="check everything and co
 def _show_dry_run(config: Config) -> None:
     inputs, estimates = recipe.dry_run(config, parts_of(config))
     typer.echo(inputs.balance.line())
-    typer.echo(f"{'step':<12}{'model':<28}{'calls at most':>14}{'in the ledger':>15}")
-    for row in estimates:
-        bought = "not known yet" if row.bought is None else str(row.bought)
-        typer.echo(f"{row.step:<12}{row.model[:27]:<28}{row.calls:>14}{bought:>15}")
+    typer.echo(estimate_table(estimates))
 
 
 @app.command()

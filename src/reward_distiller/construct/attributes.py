@@ -8,9 +8,10 @@ from reward_distiller.balance import Balance
 from reward_distiller.config import ChatModel
 from reward_distiller.construct.responses import add_to_both, questions_about
 from reward_distiller.records import Pair, Prompt
-from reward_distiller.teacher.engine import Engine, Question
+from reward_distiller.teacher.engine import Engine
 from reward_distiller.teacher.parsing import parse_attribute_scores
 from reward_distiller.teacher.prompts import Templates
+from reward_distiller.teacher.questions import Question
 
 
 def attribute_question(

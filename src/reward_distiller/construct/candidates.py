@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from reward_distiller.balance import Balance
 from reward_distiller.config import ChatModel
 from reward_distiller.records import Prompt, Response
-from reward_distiller.teacher.engine import Answer, Engine, Question
+from reward_distiller.teacher.engine import Engine
 from reward_distiller.teacher.parsing import parse_response
+from reward_distiller.teacher.questions import Answer, Question
 
 
 def candidate_questions(prompts: Sequence[Prompt]) -> list[Question[str]]:

@@ -9,9 +9,10 @@ from reward_distiller.config import ChatModel
 from reward_distiller.construct.responses import add_to_both, questions_about, response_id
 from reward_distiller.errors import CallsFailed
 from reward_distiller.records import Pair, Prompt
-from reward_distiller.teacher.engine import Answer, Engine, Question
+from reward_distiller.teacher.engine import Engine
 from reward_distiller.teacher.parsing import parse_response
 from reward_distiller.teacher.prompts import Templates
+from reward_distiller.teacher.questions import Answer, Question
 
 
 def critique_question(identity: str, prompt: Prompt, response: str, templates: Templates) -> Question[str]:

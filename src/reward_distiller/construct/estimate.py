@@ -20,7 +20,8 @@ from reward_distiller.construct.scoring import pair_questions
 from reward_distiller.records import Pair, Prompt
 from reward_distiller.teacher.cost import NOTHING, Cost, cost_of_call
 from reward_distiller.teacher.endpoint import build_request
-from reward_distiller.teacher.engine import Engine, requests_of
+from reward_distiller.teacher.engine import requests_of
+from reward_distiller.teacher.ledger import LedgerReader
 from reward_distiller.teacher.prompts import Templates
 from reward_distiller.teacher.questions import Question
 from reward_distiller.teacher.worst_case import low_input, worst_case
@@ -53,13 +54,14 @@ class Unwritten:
 
 
 class _Estimating:
-    def __init__(self, engine: Engine | None):
-        self.engine = engine
+    def __init__(self, ledger: LedgerReader | None):
+        self.ledger = ledger
         self.rows: list[StepEstimate] = []
 
     def known(self, step: str, model: ChatModel, questions: Sequence[Question[Any]]) -> None:
         requests = requests_of(model, questions)
-        missing = self.engine.missing(requests) if self.engine else list(requests.values())
+        there = self.ledger.get_many(requests) if self.ledger else {}
+        missing = [request for key, request in requests.items() if key not in there]
         low, high = NOTHING, NOTHING
         for request in missing:
             low += _cost(model, low_input(request) or 0, LOWEST_ANSWER)
@@ -87,7 +89,7 @@ def _worst(model: ChatModel, request: dict[str, Any], more: int) -> Cost:
 
 
 def estimate(
-    engine: Engine | None,
+    ledger: LedgerReader | None,
     prompts: Sequence[Prompt],
     labeled: Sequence[Pair],
     candidates: Sequence[ChatModel],
@@ -97,8 +99,8 @@ def estimate(
     seed: int,
     annotation: Annotation,
 ) -> list[StepEstimate]:
-    """A row a step and model. The engine is None where there is no ledger yet."""
-    found = _Estimating(engine)
+    """A row a step and model. `ledger` is None where there is none yet."""
+    found = _Estimating(ledger)
     subjects = list(prompts) or distinct_prompts(labeled)
     own = teacher.sampling.max_tokens if teacher else 0
     theirs = max((c.sampling.max_tokens for c in candidates), default=own)
@@ -108,7 +110,12 @@ def estimate(
         """Questions of a template about texts of so many tokens at most."""
         return [
             Unwritten(
-                [{"role": "user", "content": templates.render(template, prompt, **dict.fromkeys(texts, ""), **given)[0]}],
+                [
+                    {
+                        "role": "user",
+                        "content": templates.render(template, prompt, **dict.fromkeys(texts, ""), **given)[0],
+                    }
+                ],
                 sum(texts.values()),
                 len(texts),
             )

@@ -14,9 +14,10 @@ from reward_distiller.balance import Balance, Failed, Fate, Quarantined
 from reward_distiller.config import ChatModel
 from reward_distiller.errors import ConfigError
 from reward_distiller.records import Pair
-from reward_distiller.teacher.engine import Answer, Engine, Question
+from reward_distiller.teacher.engine import Engine
 from reward_distiller.teacher.judging import JudgeFormat, format_named
 from reward_distiller.teacher.prompts import Templates
+from reward_distiller.teacher.questions import Answer, Question
 
 STEP = "filter labels"
 Outcome = Answer[float] | Quarantined | Failed

@@ -8,7 +8,8 @@ from reward_distiller.balance import Balance
 from reward_distiller.config import ChatModel
 from reward_distiller.construct.candidates import candidate_questions
 from reward_distiller.records import Pair, Prompt
-from reward_distiller.teacher.engine import Answer, Engine
+from reward_distiller.teacher.engine import Engine
+from reward_distiller.teacher.questions import Answer
 
 
 def ask_references(prompts: Sequence[Prompt], teacher: ChatModel, engine: Engine) -> tuple[dict[str, str], Balance]:

@@ -9,9 +9,10 @@ from functools import partial
 from reward_distiller.balance import Balance
 from reward_distiller.config import ChatModel
 from reward_distiller.records import Pair
-from reward_distiller.teacher.engine import Answer, Engine, Question
+from reward_distiller.teacher.engine import Engine
 from reward_distiller.teacher.parsing import Refinement, parse_refinement
 from reward_distiller.teacher.prompts import Templates
+from reward_distiller.teacher.questions import Answer, Question
 from reward_distiller.teacher.structured import REFINEMENT, read_refinement
 
 

@@ -12,7 +12,8 @@ from typing import Literal, TypeVar
 from reward_distiller.balance import Balance
 from reward_distiller.config import ChatModel
 from reward_distiller.records import Pair, Prompt, content_id
-from reward_distiller.teacher.engine import Answer, Engine, Question
+from reward_distiller.teacher.engine import Engine
+from reward_distiller.teacher.questions import Answer, Question
 
 T = TypeVar("T")
 SIDES: tuple[Literal["chosen", "rejected"], ...] = ("chosen", "rejected")

@@ -13,9 +13,10 @@ from typing import Literal
 from reward_distiller.balance import Balance
 from reward_distiller.config import ChatModel
 from reward_distiller.records import Pair, Prompt
-from reward_distiller.teacher.engine import Answer, Engine, Question
+from reward_distiller.teacher.engine import Engine
 from reward_distiller.teacher.parsing import parse_rewriting
 from reward_distiller.teacher.prompts import Templates
+from reward_distiller.teacher.questions import Answer, Question
 
 
 @dataclass(frozen=True)

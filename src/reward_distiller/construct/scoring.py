@@ -17,11 +17,11 @@ from reward_distiller.balance import Failed, Quarantined
 from reward_distiller.config import Annotation, ChatModel, ScoreMode
 from reward_distiller.records import Prompt
 from reward_distiller.teacher.completion import Completion
-from reward_distiller.teacher.endpoint import Messages
-from reward_distiller.teacher.engine import Answer, Engine, Question
+from reward_distiller.teacher.engine import Engine
 from reward_distiller.teacher.expected import TOP, expected_scores
 from reward_distiller.teacher.parsing import parse_pair_scores, parse_score
 from reward_distiller.teacher.prompts import Templates
+from reward_distiller.teacher.questions import Answer, Messages, Question
 from reward_distiller.teacher.structured import PAIR_SCORES, SCORE, Schema, read_scores
 
 Shown = tuple[str, Prompt, str, str]  # identity, prompt, and the responses in the order in which they are shown

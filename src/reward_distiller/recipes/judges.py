@@ -23,10 +23,10 @@ from reward_distiller.evaluate.benchmarks.protocol import Example
 from reward_distiller.recipes.parts import Parts
 from reward_distiller.records import content_id
 from reward_distiller.teacher.endpoint import build_request, check_environment
-from reward_distiller.teacher.engine import Answer as Verdict
 from reward_distiller.teacher.engine import Engine, open_engine
 from reward_distiller.teacher.judging import JudgeFormat, format_named
 from reward_distiller.teacher.prompts import Templates
+from reward_distiller.teacher.questions import Answer as Verdict
 
 STEP = "evaluate: judge"
 REASONED_TOKENS = 4096  # of an answer with reasoning in it: a page or two, where a bare verdict is a word

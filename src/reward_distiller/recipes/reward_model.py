@@ -17,9 +17,10 @@ from typing import Any
 from reward_distiller.balance import Balance
 from reward_distiller.config import Config, dump_yaml, parse_config
 from reward_distiller.console import say, track
+from reward_distiller.construct.estimate import StepEstimate, estimate
 from reward_distiller.construct.load import load_pairs, load_prompts
 from reward_distiller.construct.pairs import write_pairs
-from reward_distiller.construct.pipeline import Construction, StepEstimate, estimate, split_prompts
+from reward_distiller.construct.pipeline import Construction, split_prompts
 from reward_distiller.errors import ConfigError, NeedsCritique, TrainingError
 from reward_distiller.evaluate.benchmarks import benchmark_named
 from reward_distiller.evaluate.contamination import text_of
@@ -41,7 +42,8 @@ from reward_distiller.recipes.training import check_training, student_chat, trai
 from reward_distiller.records import Pair, Prompt, content_id
 from reward_distiller.rows import rows_of
 from reward_distiller.teacher.endpoint import check_environment
-from reward_distiller.teacher.engine import Engine, open_engine
+from reward_distiller.teacher.engine import open_engine
+from reward_distiller.teacher.ledger import Ledger, LedgerReader
 from reward_distiller.teacher.prompts import Templates
 from reward_distiller.yaml_text import apply_override
 
@@ -208,9 +210,9 @@ def dry_run(config: Config, parts: Parts) -> tuple[Inputs, list[StepEstimate]]:
     if config.student.model != "testbed":
         student_chat(config, parts)
 
-    def count(engine: Engine | None) -> list[StepEstimate]:
+    def count(ledger: LedgerReader | None) -> list[StepEstimate]:
         return estimate(
-            engine,
+            ledger,
             inputs.prompts,
             inputs.labeled,
             candidates,
@@ -223,8 +225,8 @@ def dry_run(config: Config, parts: Parts) -> tuple[Inputs, list[StepEstimate]]:
 
     if not config.ledger_path.exists():
         return inputs, count(None)
-    with open_engine(config.ledger_path, parts.transports) as engine:
-        return inputs, count(engine)
+    with Ledger.read(config.ledger_path) as ledger:
+        return inputs, count(ledger)
 
 
 def _write_balances(folder: Path, balances: list[Balance]) -> None:

@@ -52,7 +52,9 @@ class Buyer:
         """The committed answer, or why there is none. Raises EndpointError and BudgetReached."""
         worst = worst_case(request)
         if worst.input is None or worst.output is None:
-            raise ConfigError(f"model {self.model.model!r}: what a request may cost is unknown. Set sampling.max_tokens")
+            raise ConfigError(
+                f"model {self.model.model!r}: what a request may cost is unknown. Set sampling.max_tokens"
+            )
         call = Call(key, self.model.model, canonical_json(request), self.step, *worst)
         most = cost_of_call(self.model.price, worst.input, worst.output)
         retries = pushes = 0
@@ -75,8 +77,8 @@ class Buyer:
                 backoff = self._backoff(retries)
             if self._turns.all_unreachable:
                 raise EndpointError(
-                    f"model {self.model.model!r}: {', '.join(self._places)} does not answer ({reason}). Start the server "
-                    "or mend base_url, then run again: no answer is bought twice"
+                    f"model {self.model.model!r}: {', '.join(self._places)} does not answer ({reason}). Start the "
+                    "server or mend base_url, then run again: no answer is bought twice"
                 )
             if given_up:
                 return Failed(f"{reason}, {retries + pushes} attempts", gave_up=True)

@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -165,8 +165,8 @@ def _accept(model: ChatModel, response: httpx.Response) -> bytes:
         raise Refused(f"{TOO_LONG}: HTTP {status}: {said}")
     if status in (400, 422) and (name := _parameter(response)):
         raise EndpointError(
-            f"{where} does not take the parameter {name} (HTTP {status}: {said}). Mend `sampling`, `extra_body` or what "
-            "`annotation` asks for, then run again"
+            f"{where} does not take the parameter {name} (HTTP {status}: {said}). Mend `sampling`, `extra_body` or "
+            "what `annotation` asks for, then run again"
         )
     raise Refused(f"HTTP {status}: {said}")
 

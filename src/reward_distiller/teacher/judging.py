@@ -15,7 +15,6 @@ from functools import partial
 
 from reward_distiller.errors import ConfigError
 from reward_distiller.records import Prompt
-from reward_distiller.teacher.engine import Question
 from reward_distiller.teacher.parsing import (
     parse_answer_blocks,
     parse_choice,
@@ -25,6 +24,7 @@ from reward_distiller.teacher.parsing import (
     parse_verdict,
 )
 from reward_distiller.teacher.prompts import SWITCHES, VALUES, Templates
+from reward_distiller.teacher.questions import Question
 
 
 @dataclass(frozen=True)

@@ -42,24 +42,34 @@ class LocalServers:
 
     folder: Path
     _running: dict[str, _Server] = field(default_factory=dict)
+    _failed: dict[str, EndpointError] = field(default_factory=dict)
     _starting: threading.Lock = field(default_factory=threading.Lock)
 
     def base_url(self, model: ChatModel) -> str:
-        """Where the model is served; blocks until it is healthy. May be called from any thread. Raises EndpointError where it cannot be started."""
+        """Where the model is served; blocks until it is healthy. May be called from any thread.
+
+        Raises EndpointError where it cannot be started.
+        """
         with self._starting:  # one at a time: two that measure the free memory together take each other's
+            if model.model in self._failed:
+                raise self._failed[model.model]
             server = self._running.get(model.model)
             if server is None:
                 server = self._running[model.model] = self._start(model)
                 say(f"{model.model}: starting {model.launch}; {server.log}")
-                self._healthy(model, server)
+                try:
+                    self._healthy(model, server)
+                except EndpointError as error:
+                    self._failed[model.model] = error  # who waits for it too hears the same
+                    raise
             return server.base_url
 
     def _start(self, model: ChatModel) -> _Server:
         program = shutil.which(model.launch_command[0])
         if program is None:
             raise EndpointError(
-                f"model {model.model!r}: launch: {model.launch} needs the program {model.launch_command[0]!r}, which is "
-                "not on the PATH. Install vLLM in an environment of its own and name its program in launch_command"
+                f"model {model.model!r}: launch: {model.launch} needs the program {model.launch_command[0]!r}, which "
+                "is not on the PATH. Install vLLM in an environment of its own and name its program in launch_command"
             )
         port = _free_port()
         command = [program, *model.launch_command[1:], model.model, "--host", "127.0.0.1", "--port", str(port)]
@@ -80,7 +90,9 @@ class LocalServers:
         with httpx.Client(trust_env=False) as client:
             for _ in range(int(model.launch_timeout / POLL) + 1):
                 if server.process.poll() is not None:
-                    raise EndpointError(f"model {model.model!r}: {model.launch} ended as it started. {_said(server.log)}")
+                    raise EndpointError(
+                        f"model {model.model!r}: {model.launch} ended as it started. {_said(server.log)}"
+                    )
                 try:
                     if client.get(health, timeout=POLL).status_code == 200:
                         return

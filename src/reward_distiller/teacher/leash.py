@@ -32,10 +32,8 @@ def main() -> int:
 
 def _end(program: subprocess.Popen[bytes]) -> None:
     _signal(program, signal.SIGTERM)
-    try:
+    with suppress(subprocess.TimeoutExpired):
         program.wait(TO_STOP)
-    except subprocess.TimeoutExpired:
-        pass
     _signal(program, signal.SIGKILL)  # what it started may still be there
 
 

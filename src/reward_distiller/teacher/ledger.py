@@ -1,8 +1,8 @@
 """The ledger: one SQLite file in which every call to a teacher or candidate model is a row.
 
 Write-ahead: an attempt's row is committed before its request is sent, and the raw response before
-anything reads it. So a committed response is never bought again, and an attempt without an outcome is
-one whose process died while it was in flight: it may or may not have been paid for, and is shown as
+anything reads it. So a committed response is never bought again, and an attempt without an outcome is one whose process
+died while it was in flight, or whose answer was lost on its way: it may or may not have been paid for, and is shown as
 such. One process writes; any number read meanwhile. Knows nothing of HTTP or of what answers mean.
 """
 
@@ -65,6 +65,16 @@ class Stored:
     output_tokens: int | None
 
 
+@dataclass(frozen=True)
+class Lost:
+    """An answer that may have been written and did not arrive: it may be billed, so the outcome stays unknown."""
+
+    reason: str
+
+
+Outcome = Stored | Lost | str  # of an attempt; a text says why it brought nothing
+
+
 @dataclass
 class TakenIn:
     """What became of answers from elsewhere: added, or already there, some of these with another body."""
@@ -80,7 +90,11 @@ class LedgerReader:
     def __init__(self, connection: sqlite3.Connection, path: Path):
         self._db = connection
         self.path = path
-        self.unknown_attempts = self._count("SELECT count(*) FROM attempts WHERE outcome IS NULL")
+
+    @property
+    def unknown_attempts(self) -> int:
+        """Attempts whose outcome nobody knows, at this moment: those in flight among them."""
+        return self._count("SELECT count(*) FROM attempts WHERE outcome IS NULL")
 
     def get(self, key: str) -> Stored | None:
         """The committed response to a call, whoever bought it and whenever."""
@@ -171,22 +185,27 @@ class Ledger(LedgerReader):
 
     def begin(self, calls: Sequence[Call]) -> list[int]:
         """Write a row for each attempt, in one transaction; give their ids."""
-        now = time.time()
-        with self.transaction() as db:
-            return [_insert_attempt(db, call, now) for call in calls]
+        return self.write(calls, [])
 
-    def finish(self, outcomes: Sequence[tuple[int, str, Stored | str]]) -> None:
-        """Commit (attempt, key, response) or, for one that brought none, (attempt, key, reason)."""
-        if not outcomes:
-            return
+    def finish(self, outcomes: Sequence[tuple[int, str, Outcome]]) -> None:
+        """Commit what each attempt (id, key) brought."""
+        self.write([], outcomes)
+
+    def write(self, calls: Sequence[Call], outcomes: Sequence[tuple[int, str, Outcome]]) -> list[int]:
+        """Begin some attempts and finish others, in one transaction."""
+        if not calls and not outcomes:
+            return []
         now = time.time()
         with self.transaction() as db:
             for attempt, key, outcome in outcomes:
                 if isinstance(outcome, Stored):
                     _insert_response(db, key, attempt, outcome)
                     _set_outcome(db, attempt, "committed", None, now)
+                elif isinstance(outcome, Lost):
+                    _set_outcome(db, attempt, None, outcome.reason, now)
                 else:
                     _set_outcome(db, attempt, "failed", outcome, now)
+            return [_insert_attempt(db, call, now) for call in calls]
 
     def take_in(self, answers: Iterable[tuple[Call, bytes]]) -> TakenIn:
         """Commit answers that were bought elsewhere, under attempts of outcome `imported` that were billed no tokens.
@@ -253,7 +272,9 @@ def _insert_response(db: sqlite3.Connection, key: str, attempt: int, stored: Sto
     )
 
 
-def _set_outcome(db: sqlite3.Connection, attempt: int, outcome: str, detail: str | None, finished: float) -> None:
+def _set_outcome(
+    db: sqlite3.Connection, attempt: int, outcome: str | None, detail: str | None, finished: float
+) -> None:
     db.execute(
         "UPDATE attempts SET outcome = ?, detail = ?, finished = ? WHERE id = ?", (outcome, detail, finished, attempt)
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeVar
 
-from reward_distiller.teacher.engine import Unparsable
+from reward_distiller.teacher.questions import Unparsable
 
 T = TypeVar("T")
 LOWEST, HIGHEST = 1.0, 10.0  # the scale of appendix D

@@ -16,8 +16,8 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from reward_distiller.errors import ConfigError
 from reward_distiller.records import Prompt
-from reward_distiller.teacher.endpoint import Messages
 from reward_distiller.teacher.parsing import TAGS, fresh_mark
+from reward_distiller.teacher.questions import Messages
 from reward_distiller.teacher.structured import Schema
 
 PACKAGED = Path(__file__).parent / "templates"

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from reward_distiller.teacher.engine import Unparsable
 from reward_distiller.teacher.parsing import HIGHEST, LOWEST, Refinement, answer_of
+from reward_distiller.teacher.questions import Unparsable
 
 
 @dataclass(frozen=True)
