@@ -1,18 +1,16 @@
 """Servers started by a run: started when needed, waited for, and gone with the run however that ends.
 
-Run as a program (`python test_launch.py serve MODEL --host H --port P ...`) it is a stand-in for `vllm serve` whose
-answers are the testbed's; the real one is tried by `make test-vllm`.
+`stand_in_server.py` stands in for `vllm serve`. Run as a program (`python test_launch.py FOLDER`) this asks it and then
+waits, for the test that kills it.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -21,13 +19,12 @@ from reward_distiller.config import ChatModel
 from reward_distiller.errors import EndpointError
 from reward_distiller.teacher.engine import open_engine
 from reward_distiller.teacher.questions import Answer, Question
-from reward_distiller.testbed.models import completion_body
 
 QUESTIONS = [Question(str(n), [{"role": "user", "content": f"number {n}"}], str) for n in range(3)]
 
 
 def model(**fields) -> ChatModel:
-    command = [sys.executable, __file__, "serve"]
+    command = [sys.executable, str(Path(__file__).with_name("stand_in_server.py"))]
     return ChatModel(model="tiny", launch="vllm", **{"launch_command": command, "launch_timeout": 60.0, **fields})
 
 
@@ -78,14 +75,14 @@ def test_a_server_that_ends_as_it_starts_is_quoted(tmp_path):
 
 
 def test_a_server_that_never_gets_healthy_is_ended(tmp_path):
-    late = model(launch_args=["--never", "--pid", str(tmp_path / "pid")], launch_timeout=3.0)
+    late = model(launch_args=["--never", "--pid", str(tmp_path / "pid")], launch_timeout=5.0)
     with open_engine(tmp_path / "ledger.sqlite", {}) as engine, pytest.raises(EndpointError, match="launch_timeout"):
         engine.ask(late, "s", QUESTIONS)
     assert gone(int((tmp_path / "pid").read_text()))
 
 
 def test_a_killed_run_takes_its_server_along(tmp_path):
-    with subprocess.Popen([sys.executable, __file__, "run", str(tmp_path)]) as run:
+    with subprocess.Popen([sys.executable, __file__, str(tmp_path)]) as run:
         for _ in range(600):
             if (tmp_path / "answered").exists():
                 break
@@ -96,30 +93,6 @@ def test_a_killed_run_takes_its_server_along(tmp_path):
     assert gone(pid)
 
 
-def _serve(arguments: list[str]) -> None:
-    named = [a for a in arguments[1:] if a not in ("--fail", "--never")]
-    given = dict(zip(named[::2], named[1::2], strict=True))
-    if "--fail" in arguments:
-        sys.exit("no such model")
-    if "--pid" in given:
-        Path(given["--pid"]).write_text(str(os.getpid()))
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(503 if "--never" in arguments else 200)
-            self.end_headers()
-
-        def do_POST(self) -> None:
-            request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            body = completion_body(request["model"], "an answer", 1, "test")
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-    ThreadingHTTPServer((given["--host"], int(given["--port"])), Handler).serve_forever()
-
-
 def _run(folder: Path) -> None:
     with open_engine(folder / "ledger.sqlite", {}) as engine:
         engine.ask(model(launch_args=["--pid", str(folder / "pid")]), "s", QUESTIONS)
@@ -128,4 +101,4 @@ def _run(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[2:]) if sys.argv[1] == "serve" else _run(Path(sys.argv[2]))
+    _run(Path(sys.argv[1]))
