@@ -1,9 +1,9 @@
 """A ledger of millions of calls: how long it takes to open, and how many keys it looks up a second.
 
-    python -m bench.ledger_scale                                            # 5,000,000 rows: about 8 GB, in /tmp
+    python -m bench.ledger_scale              # 5,000,000 rows, about 10 GB, in a temporary folder
     python -m bench.ledger_scale --rows 300000 --work runs/scale --output runs/scale/results.json
 
-The ledger is built through the package's own writer, in groups, with bodies of 1 KB and requests of about 300 bytes.
+The ledger is built through the package's own writer, in groups, with bodies of 1 KB and requests of a quarter of that.
 With --work it stays there, and is used again where it has as many rows. One attempt in ten thousand is left without an
 outcome, so that opening has some to count. Keys are drawn at random among all rows, or taken as they stand, which is
 how a run that goes on asks for them. `cold` is after the operating system has been told to drop the file's pages,
@@ -30,7 +30,7 @@ from reward_distiller.teacher.ledger import Call, Ledger, LedgerReader, Stored, 
 from reward_distiller.teacher.worst_case import worst_case
 
 ROWS, LOOK_UPS = 5_000_000, 20_000
-BODY, PROMPT = 1024, 100  # bytes; a request has 200 more around its prompt
+BODY, PROMPT = 1024, 100  # bytes; the rest of a request takes 150 more
 GROUP = 20_000  # rows in a transaction: what takes the time is the scattered pages of the keys' index
 LOST_EVERY = 10_000  # one attempt in so many has no outcome
 OPENINGS = 5  # the median is given

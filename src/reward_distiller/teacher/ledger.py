@@ -115,7 +115,7 @@ class LedgerReader:
             return {key: stored for share in pool.map(self._share, shares) for key, stored in share}
 
     def _share(self, keys: Sequence[str]) -> list[tuple[str, Stored]]:
-        with closing(_connect_to_read(self.path)) as connection:
+        with _reading(self.path), closing(_connect_to_read(self.path)) as connection:
             batches = (keys[first : first + BATCH] for first in range(0, len(keys), BATCH))
             return [pair for batch in batches for pair in _stored(connection, self.path, batch)]
 
@@ -132,7 +132,8 @@ class LedgerReader:
         try:
             yield
         finally:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # an error of the disk ends it
+                self._db.execute("ROLLBACK")
 
     def stats(self) -> dict[str, int]:
         """Counts of requests, attempts, committed responses (imported ones too) and attempts of unknown outcome."""

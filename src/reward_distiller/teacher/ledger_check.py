@@ -20,7 +20,7 @@ _FAULTS = {
         SELECT r.key FROM responses r LEFT JOIN attempts a ON a.id = r.attempt AND a.key = r.key
         WHERE coalesce(a.outcome, '') NOT IN {_ANSWERED}
     """,
-    "answered attempts whose response is not there": f"""
+    "answered attempts whose response is not there, or another attempt's": f"""
         SELECT a.key || ' (attempt ' || a.id || ')' FROM attempts a
         LEFT JOIN responses r ON r.key = a.key AND r.attempt = a.id WHERE a.outcome IN {_ANSWERED} AND r.key IS NULL
     """,

@@ -169,4 +169,4 @@ def _amount(amounts: Sequence[float | None] | None, number: int) -> list[str]:
     if amounts is None:
         return []
     amount = amounts[number]
-    return ["unknown" if amount is None else f"{amount:.2f}"]
+    return ["unknown" if amount is None else f"{amount:.4f}"]
