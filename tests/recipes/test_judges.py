@@ -79,7 +79,7 @@ def shown(request) -> list[str]:
     + [("gram", False), ("judgelrm", False)],
 )
 def test_a_judge_without_noise_prefers_what_is_right(tmp_path, monkeypatch, name, reasoning):
-    monkeypatch.setattr("reward_distiller.testbed.models.Levenshtein.normalized_similarity", lambda a, b: 0.0)
+    monkeypatch.setattr("reward_distiller.testbed.teachers.Levenshtein.normalized_similarity", lambda a, b: 0.0)
     answers, bought, judge = ask(tmp_path / "l.sqlite", EXAMPLES[:4], format=name, reasoning=reasoning)
     for example, answer in zip(EXAMPLES, answers, strict=False):
         assert isinstance(answer, Rewards if name == "pointwise" else Comparisons)
