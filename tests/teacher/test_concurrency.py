@@ -210,7 +210,7 @@ def test_single_slow_answers_change_nothing_however_slow():
         limit.answered(flights.pop(), now + 900.0)
         for flight in flights:
             limit.answered(flight, now + 1.0)
-    assert limit.limit == SAMPLE
+        assert limit.limit == SAMPLE
 
 
 def test_far_slower_answers_cut_gently_once_an_episode_and_only_so_often_without_relief():
@@ -247,6 +247,19 @@ def test_every_time_that_answers_turn_slow_counts_anew():
     assert cuts == 10
 
 
+def test_it_gives_way_for_as_long_as_that_shortens_a_queue_and_no_longer():
+    limit = Concurrency(1000)
+    for now in range(10):
+        one_round(limit, float(now))
+    for now in range(1000, 7000, 1000):
+        one_round(limit, float(now), seconds=0.04 * limit.limit)
+    relieved = limit.limit
+    assert relieved == pytest.approx(1000 * GIVE_WAY**6, rel=0.02)
+    for now in range(10_000, 40_000, 1000):
+        one_round(limit, float(now), seconds=12.0)
+    assert limit.limit >= relieved
+
+
 def test_quick_answers_that_come_first_do_not_stand_for_all():
     limit = Concurrency(2 * SAMPLE)
     flights = fill(limit, 0.0)
@@ -256,7 +269,7 @@ def test_quick_answers_that_come_first_do_not_stand_for_all():
         limit.answered(flight, 3.0)
     for now in range(10, 1000, 10):
         one_round(limit, float(now), seconds=1.0)
-    assert limit.limit == 2 * SAMPLE
+        assert limit.limit == 2 * SAMPLE
 
 
 def test_latency_says_nothing_while_the_limit_is_not_used():

@@ -106,6 +106,18 @@ def test_one_probe_goes_out_after_the_pause_and_brings_the_endpoint_back(end):
     assert len([take(pool, 60.0) for _ in range(4)]) == 4
 
 
+def test_all_are_out_since_the_last_of_them_went_out():
+    pool = Pool({"a": 8, "b": 8})
+    greet(pool, 2)
+    break_all(pool, 1.0, "a", RUN)
+    assert pool.out_since is None, "b is in"
+    for _ in range(RUN):
+        pool.failed(take(pool, 1.2), 1.2, reached=False)
+    assert pool.out_since == 1.2
+    pool.failed(take(pool, 2.0), 2.0, reached=False)
+    assert pool.out_since == 1.2
+
+
 def test_a_probe_that_is_due_goes_before_what_the_others_could_take():
     pool = Pool({"a": 60, "b": 64})
     greet(pool, 2)

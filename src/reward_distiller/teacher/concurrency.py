@@ -133,9 +133,10 @@ class Concurrency:
         if advice < self.limit:
             self._cut(advice)
             self._fast_below = min(self._fast_below, advice)
-        else:
+            return
+        if advice > self.limit:
             self._fast_below = max(self._fast_below, advice)
-            self._latency.sample_after(self._sent)
+        self._latency.sample_after(self._sent)
 
     def _pause(self, now: float, seconds: float) -> None:
         self._paused_until = max(self._paused_until, now + seconds)

@@ -31,7 +31,7 @@ class Taken:
     endpoint: str
     flight: Flight
     probe: bool
-    spell: int  # how often the endpoint had been taken out or in
+    outs: int  # of the endpoint, then
 
 
 @dataclass
@@ -41,12 +41,11 @@ class _Endpoint:
     pause: float
     last_used: int = 0
     failures: int = 0  # in a row
-    spell: int = 0
+    outs: int = 0  # how often it was taken out, or kept out by a probe
     out_since: float | None = None  # None: in
     try_at: float = 0.0
     probing: bool = False
     reached: bool = False
-    attempts: int = 0  # that failed while it was never reached, of those sent at once the first only
 
     def wake_at(self, now: float) -> float | None:
         wake = self.concurrency.wake_at(now)
@@ -75,7 +74,7 @@ class Pool:
         self._takes += 1
         best.last_used = self._takes
         best.probing = best.out_since is not None
-        return Taken(best.name, best.concurrency.sent(now), best.probing, best.spell)
+        return Taken(best.name, best.concurrency.sent(now), best.probing, best.outs)
 
     def wake_at(self, now: float) -> float | None:
         """From when `take` gives an endpoint if no request ends; None where only the end of one makes room."""
@@ -97,15 +96,14 @@ class Pool:
         endpoint = self._endpoints[taken.endpoint]
         endpoint.concurrency.failed(taken.flight, now)
         endpoint.reached = endpoint.reached or reached
-        if taken.spell < endpoint.spell:
-            return  # sent before it was taken out, or before it came back: says nothing of now
+        if taken.outs < endpoint.outs:
+            return  # sent before it was taken out: says nothing of now
         endpoint.failures += 1
         if taken.probe:
             endpoint.pause = min(2 * endpoint.pause, LONGEST_PAUSE)
         elif endpoint.reached and endpoint.failures < RUN:
             return  # one that never answered is out at once: its FIRST_CONTACT attempts are to be a pause apart
-        endpoint.spell += 1
-        endpoint.attempts += 1
+        endpoint.outs += 1
         endpoint.probing = False
         endpoint.try_at = now + endpoint.pause
         if endpoint.out_since is None:
@@ -114,7 +112,7 @@ class Pool:
     @property
     def all_unreachable(self) -> bool:
         """Whether no endpoint ever said anything, and each was tried FIRST_CONTACT times."""
-        return all(not e.reached and e.attempts >= FIRST_CONTACT for e in self._endpoints.values())
+        return all(not e.reached and e.outs >= FIRST_CONTACT for e in self._endpoints.values())
 
     @property
     def out_since(self) -> float | None:
@@ -124,9 +122,7 @@ class Pool:
 
     def _is_there(self, endpoint: _Endpoint, taken: Taken) -> None:
         endpoint.reached = True
-        if taken.spell < endpoint.spell:
+        if taken.outs < endpoint.outs:
             return  # a server that goes down may finish what it has, and take nothing new
         endpoint.failures = 0
-        if endpoint.out_since is not None:
-            endpoint.spell += 1
-            endpoint.out_since, endpoint.probing, endpoint.pause = None, False, self._first_pause
+        endpoint.out_since, endpoint.probing, endpoint.pause = None, False, self._first_pause
