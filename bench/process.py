@@ -7,9 +7,12 @@ import re
 from pathlib import Path
 
 
-def peak_memory_mb(pid: int | None = None) -> float:
-    """Most resident memory since the program was started (VmHWM; getrusage would count what its parent had)."""
-    text = Path(f"/proc/{pid or 'self'}/status").read_text()
+def peak_memory_mb() -> float:
+    """Most resident memory of this process since its program was started: VmHWM.
+
+    getrusage would count what its parent had.
+    """
+    text = Path("/proc/self/status").read_text()
     found = re.search(r"^VmHWM:\s+([0-9]+) kB$", text, re.MULTILINE)
     assert found is not None
     return int(found[1]) / 1024

@@ -13,6 +13,7 @@ import asyncio
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,12 @@ from reward_distiller.config import ChatModel
 from reward_distiller.teacher.engine import Answer, Question, open_engine
 from reward_distiller.teacher.parsing import parse_pair_scores
 
-Bodies = list[dict[str, Any]]
+Bodies = Iterator[dict[str, Any]]
 
 
 class Bare:
     def __init__(self, bodies: Bodies):
-        self.bodies = bodies
+        self.bodies = list(bodies)
 
     def run(self, url: str, calls: int, concurrency: int, folder: Path) -> int:
         return asyncio.run(self._post(f"{url}/chat/completions", calls, concurrency))
@@ -47,8 +48,10 @@ class Bare:
 
 class Ours:
     def __init__(self, bodies: Bodies):
-        self.questions = [Question(str(n), body["messages"], parse_pair_scores) for n, body in enumerate(bodies)]
-        self.extra_body = {"testbed": bodies[0]["testbed"]}
+        self.questions = []
+        for number, body in enumerate(bodies):
+            self.questions.append(Question(str(number), body["messages"], parse_pair_scores))
+            self.extra_body = {"testbed": body["testbed"]}
 
     def run(self, url: str, calls: int, concurrency: int, folder: Path) -> int:
         model = ChatModel(model="teacher", base_url=url, concurrency=concurrency, extra_body=self.extra_body)
@@ -59,9 +62,8 @@ class Ours:
 
 def main(side: str, bodies: Path) -> None:
     turns = Turns()
-    loaded = [json.loads(line) for line in bodies.read_text("utf-8").splitlines()]
-    runner = {"bare": Bare, "ours": Ours}[side](loaded)
-    del loaded
+    with bodies.open("rb") as lines:  # one at a time: memory that is free again would hide what the calls take
+        runner = {"bare": Bare, "ours": Ours}[side](map(json.loads, lines))
     turns.say(peak_memory_mb=peak_memory_mb())
     while (request := turns.next())["do"] != "end":
         start = (time.perf_counter(), time.process_time())
