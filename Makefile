@@ -3,7 +3,7 @@ PYTHON ?= python3
 SEED ?= 0
 BIN := .venv/bin
 
-.PHONY: demo test lint bench wheel clean
+.PHONY: demo test lint bench bench-teacher wheel clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -32,8 +32,17 @@ lint: .venv/installed
 bench: .venv/installed .venv-trl/installed
 	$(BIN)/python -m bench
 
+# Curator, too.
+.venv-curator/installed: bench/curator-requirements.txt
+	$(PYTHON) -m venv .venv-curator
+	.venv-curator/bin/pip install --quiet --disable-pip-version-check -r bench/curator-requirements.txt
+	touch .venv-curator/installed
+
+bench-teacher: .venv/installed .venv-curator/installed
+	$(BIN)/python -m bench.teacher
+
 wheel: .venv/installed
 	$(BIN)/python -m build --wheel --outdir dist
 
 clean:
-	rm -rf .venv .venv-trl build dist runs
+	rm -rf .venv .venv-trl .venv-curator build dist runs

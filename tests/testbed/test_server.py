@@ -27,6 +27,7 @@ from reward_distiller.testbed.server import serve
 from reward_distiller.testbed.wire import LARGEST_BODY, LARGEST_HEAD, Malformed, read_request
 
 TEMPLATES = Templates()
+SLOW = 60.0  # seconds: what a starved machine may take, and still far from what the tests tell apart
 TEXTS = World(0).prompts(40, 0, "train")
 SCORING = scoring_question(Prompt.from_text(TEXTS[0]), "plum .", "fig .")
 REWRITING = rewriting_question(Prompt.from_text(TEXTS[0]), "plum .", Change("worse", ("safety",)), TEMPLATES)
@@ -47,7 +48,7 @@ def on_the_wire(body: dict) -> bytes:
 
 def connect(server) -> socket.socket:
     found = socket.create_connection(server.server_address)
-    found.settimeout(10)
+    found.settimeout(SLOW)
     return found
 
 
@@ -65,8 +66,8 @@ def read_answer(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
     return status, headers, body
 
 
-def post(server, body: dict, timeout: float = 10) -> httpx.Response:
-    return httpx.post(f"{server.base_url}/chat/completions", json=body, timeout=timeout)
+def post(server, body: dict) -> httpx.Response:
+    return httpx.post(f"{server.base_url}/chat/completions", json=body, timeout=SLOW)
 
 
 # -- faults -----------------------------------------------------------------------------------------------
@@ -111,7 +112,7 @@ def test_silence_lasts_as_long_as_was_said_and_the_connection_ends():
         start = time.monotonic()
         connection.sendall(on_the_wire(GOOD))
         assert connection.recv(1) == b""
-        assert 0.25 < time.monotonic() - start < 5
+        assert 0.25 < time.monotonic() - start < SLOW
 
 
 def test_a_reset_comes_in_the_middle_of_the_body():
@@ -200,7 +201,7 @@ def test_the_count_can_be_read_from_another_process():
     with serve(api_key="secret") as server:
         url = f"http://127.0.0.1:{server.server_address[1]}/testbed/written"
         assert httpx.get(url).json() == {"written": 0}
-        with httpx.Client(headers={"Authorization": "Bearer secret"}) as client:
+        with httpx.Client(headers={"Authorization": "Bearer secret"}, timeout=SLOW) as client:
             for number in range(1, 4):
                 client.post(f"{server.base_url}/chat/completions", json=GOOD)
                 client.get(f"{server.base_url}/models")
@@ -221,7 +222,7 @@ def test_an_answer_that_was_not_taken_is_not_counted():
         with closing(connect(server)) as reader:
             reader.sendall(on_the_wire(other))
             assert len(read_answer(reader)[2]) > HUGE
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + SLOW
         while server.written < 1 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert server.written == 1
@@ -234,6 +235,7 @@ def test_no_answer_leaves_while_the_lock_is_held():
             connection.sendall(on_the_wire(GOOD))
             with pytest.raises(TimeoutError):
                 connection.recv(1)
+        connection.settimeout(SLOW)
         assert read_answer(connection)[0] == 200
 
 
@@ -357,7 +359,7 @@ def test_256_connections_wait_side_by_side():
     with serve(latency=0.5) as server:
         start = time.monotonic()
         assert asyncio.run(all_of_them(server)) == 512
-        assert 1.0 < time.monotonic() - start < 6
+        assert 1.0 < time.monotonic() - start < SLOW
         assert server.written == 512
 
 
@@ -367,14 +369,14 @@ def test_the_end_waits_for_nobody():
         late.sendall(on_the_wire(GOOD))
         time.sleep(0.1)
         start = time.monotonic()
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < SLOW
     with serve(faults={"huge": 0.5, "hang": 0.5}, hang_seconds=600) as server:
         connections = [connect(server) for _ in range(30)]
         for number, connection in enumerate(connections):
             connection.sendall(on_the_wire({**GOOD, "seed": number})[: None if number % 3 else 100])
         time.sleep(0.3)
         start = time.monotonic()
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < SLOW
     for connection in connections:
         connection.close()
     with pytest.raises(ConnectionRefusedError):

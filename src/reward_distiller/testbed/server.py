@@ -94,7 +94,7 @@ class ModelServer:
         try:
             while await self._serve_one(reader, writer):
                 pass
-        except ConnectionError:
+        except OSError:
             pass  # clients that go away, killed ones among them, are expected here
         except asyncio.CancelledError:
             writer.transport.abort()
@@ -132,7 +132,7 @@ class ModelServer:
         with self.lock:
             writer.write(answer.encoded(stays))
             if not writer.transport.get_write_buffer_size():
-                self._written += counts
+                self._written += counts and not writer.transport.is_closing()  # as it is where the client was gone
                 return
         await writer.drain()
         with self.lock:
