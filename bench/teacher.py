@@ -29,10 +29,11 @@ import httpx
 from bench.process import cpu_seconds
 from bench.settings import ROOT
 from bench.turns import Side
-from reward_distiller.config import ChatModel
-from reward_distiller.construct.annotate import scoring_question
+from reward_distiller.config import Annotation, ChatModel
+from reward_distiller.construct.scoring import pair_questions
 from reward_distiller.records import Prompt
-from reward_distiller.teacher.endpoint import build_request, read_completion
+from reward_distiller.teacher.completion import read_completion
+from reward_distiller.teacher.endpoint import build_request
 from reward_distiller.teacher.prompts import Templates
 from reward_distiller.testbed.language import World
 from reward_distiller.testbed.models import reply
@@ -94,7 +95,8 @@ def write_bodies(count: int, path: Path) -> None:
     with path.open("w", encoding="utf-8") as file:
         for number in range(count):
             prompt, first, second = pairs[number % len(pairs)]
-            question = scoring_question("", prompt, first, f"{second} {number}", templates)
+            shown = ("", prompt, first, f"{second} {number}")
+            (question,) = pair_questions([shown], model, templates, Annotation())
             body = build_request(model, question.messages, 0)
             del body["sample"]
             file.write(json.dumps(body) + "\n")

@@ -22,8 +22,9 @@ import httpx
 from bench.process import peak_memory_mb
 from bench.turns import Turns
 from reward_distiller.config import ChatModel
-from reward_distiller.teacher.engine import Answer, Question, open_engine
+from reward_distiller.teacher.engine import open_engine
 from reward_distiller.teacher.parsing import parse_pair_scores
+from reward_distiller.teacher.questions import Answer, Question
 
 Bodies = Iterator[dict[str, Any]]
 
