@@ -15,7 +15,9 @@ Which faults leave the outcome alone, and why:
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -91,7 +93,12 @@ def run_and_kill(command: list[str], server: ModelServer, answers: int, ledger: 
         while server.written < goal and child.poll() is None:
             time.sleep(0.001)
         with server.lock if ledger else nullcontext():  # no answer leaves without the lock
-            while ledger and not attempts_in_flight(ledger) and child.poll() is None:
+            while ledger and child.poll() is None:
+                child.send_signal(signal.SIGSTOP)  # else what was in flight may be committed before the kill
+                os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+                if attempts_in_flight(ledger):
+                    break
+                child.send_signal(signal.SIGCONT)
                 time.sleep(0.001)
             child.kill()
             assert child.wait() == -9
