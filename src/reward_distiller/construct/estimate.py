@@ -72,10 +72,10 @@ class _Estimating:
         calls, low, high = 0, NOTHING, NOTHING
         for question in asked:
             request = build_request(model, question.messages, 0)
+            least = _cost(model, (low_input(request) or 0) + question.texts, LOWEST_ANSWER)
+            most = _worst(model, request, question.most)
             for _ in range(times):
-                calls += 1
-                low += _cost(model, (low_input(request) or 0) + question.texts, LOWEST_ANSWER)
-                high += _worst(model, request, question.most)
+                calls, low, high = calls + 1, low + least, high + most
         self.rows.append(StepEstimate(step, model.model, calls, None, low, high))
 
 
