@@ -248,7 +248,7 @@ def main() -> int:
     found = measure(names, given.calls, given.repeats, given.memory_calls, given.output)
     from bench.machine import facts  # it loads torch, which the tests of this file do without
 
-    machine = {**facts("cpu"), "httpx": version("httpx")}
+    machine = {**facts("cpu"), "aiohttp": version("aiohttp")}
     given.output.write_text(json.dumps({"machine": machine, "quick": given.quick, **found}, indent=1) + "\n")
     print(table(found["rows"], found["memory"], found["peak_memory_mb"]))
     return 0

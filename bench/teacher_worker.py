@@ -2,8 +2,8 @@
 
 python -m bench.teacher_worker bare|ours BODIES
 
-BODIES holds one request a line. `bare` is httpx posting them with the same concurrency and reading the answers,
-nothing else; `ours` is `Engine.ask` through a fresh ledger on disk, so it also commits every call and parses every
+BODIES holds one request a line. `bare` is aiohttp, as in our transport, posting them with the same concurrency and
+reading the answers, nothing else; `ours` is `Engine.ask` through a fresh ledger on disk, so it also commits every call and parses every
 answer.
 """
 
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
+import aiohttp
 
 from bench.process import peak_memory_mb
 from bench.turns import Turns
@@ -38,11 +38,15 @@ class Bare:
 
     async def _post(self, url: str, calls: int, concurrency: int) -> int:
         rest = iter(self.bodies[:calls])
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=concurrency)
-        async with httpx.AsyncClient(limits=limits, timeout=None) as client:
+        connector, unlimited = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(total=None)
+        async with aiohttp.ClientSession(connector=connector, timeout=unlimited) as client:
+
+            async def posted(body: dict[str, Any]) -> bool:
+                async with client.post(url, json=body) as answer:
+                    return bool(await answer.read()) and answer.status == 200
 
             async def worker() -> int:
-                return sum([(await client.post(url, json=body)).status_code == 200 for body in rest])
+                return sum([await posted(body) for body in rest])
 
             return sum(await asyncio.gather(*(worker() for _ in range(concurrency))))
 

@@ -18,7 +18,8 @@ from reward_distiller.errors import CallsFailed, ConfigError, DataError, Endpoin
 from reward_distiller.evaluate.benchmarks import benchmark_named
 from reward_distiller.evaluate.benchmarks.reading import load
 from reward_distiller.files import read_rows, write_rows
-from reward_distiller.teacher.endpoint import Refused, Retry
+from reward_distiller.teacher.endpoint import Refused
+from reward_distiller.teacher.http_client import Retry
 from reward_distiller.teacher.prompts import Templates
 from reward_distiller.testbed.parts import TestbedParts as WorldParts
 from reward_distiller.testbed.server import serve

@@ -14,7 +14,8 @@ from reward_distiller.evaluate.answers import Comparisons, NoAnswer, Rewards, ou
 from reward_distiller.evaluate.benchmarks.protocol import Example
 from reward_distiller.recipes.judges import JudgeSettings, judge_scorer
 from reward_distiller.records import Prompt
-from reward_distiller.teacher.endpoint import Refused, Retry
+from reward_distiller.teacher.endpoint import Refused
+from reward_distiller.teacher.http_client import Retry
 from reward_distiller.testbed.benchmark import style_items
 from reward_distiller.testbed.language import World
 from reward_distiller.testbed.parts import TestbedParts as Parts

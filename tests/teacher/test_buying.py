@@ -6,15 +6,16 @@ import asyncio
 import json
 import random
 
-import httpx
 import pytest
 from helpers import FunctionTransport, fake, fake_engine
+from multidict import CIMultiDict
 
 from reward_distiller.balance import Failed
 from reward_distiller.config import Caps, Endpoint, Price, Sampling
 from reward_distiller.errors import BudgetReached, ConfigError, EndpointError
-from reward_distiller.teacher.endpoint import Overloaded, Refused, Retry, _accept
+from reward_distiller.teacher.endpoint import Overloaded, Refused, _accept
 from reward_distiller.teacher.engine import open_engine
+from reward_distiller.teacher.http_client import Reply, Retry
 from reward_distiller.teacher.ledger import Ledger
 from reward_distiller.teacher.questions import Answer, Question
 from reward_distiller.teacher.spending import spent
@@ -150,8 +151,8 @@ def test_where_a_model_is_served_is_no_part_of_the_key(tmp_path):
 
 
 def accept(status: int, body, headers=None):
-    response = httpx.Response(status, headers=headers, content=body if isinstance(body, bytes) else json.dumps(body))
-    return _accept(fake(), response)
+    said = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return _accept(fake(), Reply(status, CIMultiDict(headers or {}), said))
 
 
 @pytest.mark.parametrize(

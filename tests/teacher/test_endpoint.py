@@ -21,6 +21,7 @@ from reward_distiller.files import write_rows
 from reward_distiller.teacher.completion import read_completion
 from reward_distiller.teacher.endpoint import _accept, check_environment, printable, store
 from reward_distiller.teacher.engine import open_engine
+from reward_distiller.teacher.http_client import Reply
 from reward_distiller.teacher.parsing import parse_response, parse_score
 from reward_distiller.teacher.questions import Answer, Question
 from reward_distiller.testbed.language import World
@@ -153,7 +154,7 @@ def test_a_rejected_key_is_named_by_its_variable_and_shown_nowhere(tmp_path, mon
 def test_a_server_that_repeats_the_key_does_not_bring_it_into_our_messages(monkeypatch, status):
     monkeypatch.setenv("MY_KEY", KEY)
     model = ChatModel(model="m", base_url="http://here/v1", api_key_env="MY_KEY")
-    response = httpx.Response(status, text=f"Incorrect API key provided: {KEY}")
+    response = Reply(status, {}, f"Incorrect API key provided: {KEY}".encode())
     with pytest.raises(Exception, match="Incorrect") as caught:
         _accept(model, response)
     assert KEY not in str(caught.value)

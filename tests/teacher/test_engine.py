@@ -15,8 +15,9 @@ from helpers import FunctionTransport, fake, fake_engine
 from reward_distiller.balance import Failed, Quarantined
 from reward_distiller.config import ChatModel, Price, Sampling
 from reward_distiller.errors import EndpointError, LedgerError
-from reward_distiller.teacher.endpoint import Overloaded, Refused, Retry
+from reward_distiller.teacher.endpoint import Overloaded, Refused
 from reward_distiller.teacher.engine import open_engine
+from reward_distiller.teacher.http_client import Retry
 from reward_distiller.teacher.questions import Answer, Question, Unparsable
 from reward_distiller.testbed.models import completion_body
 

@@ -19,7 +19,8 @@ from reward_distiller.errors import ConfigError, EndpointError
 from reward_distiller.records import canonical_json
 from reward_distiller.teacher.commits import Commits
 from reward_distiller.teacher.cost import NOTHING, Cost, cost_of_call
-from reward_distiller.teacher.endpoint import Overloaded, Refused, Retry, Transport, store
+from reward_distiller.teacher.endpoint import Overloaded, Refused, Transport, store
+from reward_distiller.teacher.http_client import Retry
 from reward_distiller.teacher.ledger import Call, Lost, Outcome, Stored
 from reward_distiller.teacher.turns import Turn, Turns
 from reward_distiller.teacher.worst_case import worst_case

@@ -6,7 +6,6 @@ Knows nothing of the ledger, of retries or of what the answer means.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import re
@@ -14,28 +13,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
 
-import httpx
-
 from reward_distiller.config import ChatModel
 from reward_distiller.errors import ConfigError, EndpointError
+from reward_distiller.teacher.http_client import HttpClient, Reply, Retry
 from reward_distiller.teacher.ledger import Stored
 from reward_distiller.teacher.questions import Messages
 
 OVERLOADED = (429, 503, 529)  # 529 is Anthropic's
 TOO_LONG = "too long for the model"
 _TOO_LONG = re.compile("context_length_exceeded|context length|context window|too long|too many tokens", re.IGNORECASE)
-
-
-class Retry(Exception):
-    """This attempt brought nothing, another may: a server's error, a broken connection, a time-out.
-
-    `reached`: whether the server said anything. `lost`: whether it may have written an answer that did not arrive, and
-    may bill it.
-    """
-
-    def __init__(self, reason: str, *, reached: bool = True, lost: bool = False):
-        super().__init__(reason)
-        self.reached, self.lost = reached, lost
 
 
 class Overloaded(Retry):
@@ -103,67 +89,33 @@ class HttpTransport:
     """POST {base_url}/chat/completions."""
 
     def __init__(self) -> None:
-        self._clients: dict[str | None, httpx.AsyncClient] = {}
+        self._http = HttpClient()
 
     async def send(self, model: ChatModel, request: dict[str, Any]) -> bytes:
         body = {k: v for k, v in request.items() if k != "sample"}  # the index tells samples apart in the ledger only
-        headers = {**model.headers, **{name: os.environ[env] for name, env in model.headers_env.items()}}
-        if model.api_key_env:
-            headers["Authorization"] = f"Bearer {os.environ[model.api_key_env]}"
-        url = f"{model.base_url.rstrip('/')}/chat/completions"
-        try:
-            async with asyncio.timeout(model.timeout):  # httpx would count from byte to byte
-                response = await self._client(model).post(
-                    url, json=body, headers=headers, params=model.query or None, timeout=None
-                )
-        except TimeoutError as error:
-            reason = f"no whole answer within {model.timeout:g} s at {model.base_url}"
-            raise Retry(reason, reached=False, lost=True) from error
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise EndpointError(f"model {model.model!r}: base_url {model.base_url!r} is not a URL ({error})") from error
-        except httpx.LocalProtocolError as error:  # its message quotes the header at fault, which may be the key
-            reason = f"LocalProtocolError at {model.base_url}: check headers and headers_env"
-            raise Retry(reason, reached=False) from error
-        except httpx.HTTPError as error:
-            unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout | httpx.ProxyError)
-            reason = f"{type(error).__name__} at {model.base_url}: {error}"
-            raise Retry(reason, reached=not unsent, lost=not unsent) from error
-        return _accept(model, response)
-
-    def _client(self, model: ChatModel) -> httpx.AsyncClient:
-        if model.proxy not in self._clients:
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=256)
-            try:
-                self._clients[model.proxy] = httpx.AsyncClient(proxy=model.proxy, limits=limits)
-            except (ValueError, httpx.InvalidURL, ImportError) as error:  # a proxy's URL may hold a password
-                raise EndpointError(
-                    f"model {model.model!r}: `proxy` is no http(s) URL ({type(error).__name__}). Mend it"
-                ) from error
-        return self._clients[model.proxy]
+        return _accept(model, await self._http.request(model, "POST", "chat/completions", body))
 
     async def close(self) -> None:
-        for client in self._clients.values():
-            await client.aclose()
-        self._clients.clear()
+        await self._http.close()
 
 
-def _accept(model: ChatModel, response: httpx.Response) -> bytes:
-    status, where = response.status_code, f"model {model.model!r} at {model.base_url}"
+def _accept(model: ChatModel, reply: Reply) -> bytes:
+    status, where = reply.status, f"model {model.model!r} at {model.base_url}"
     if status == 200:
-        return response.content
-    said = printable(_without_secrets(model, response.text))[:300]
+        return reply.body
+    said = printable(_without_secrets(model, reply.text))[:300]
     if status in (401, 403):
         key = f"the key in {model.api_key_env}" if model.api_key_env else "a request without a key (set api_key_env)"
         raise EndpointError(f"{where} rejects {key} (HTTP {status}: {said}). Mend the key, then run again")
     if status == 404:
         raise EndpointError(f"{where}: not found (HTTP 404: {said}). Check base_url and model")
     if status in OVERLOADED:
-        raise Overloaded(f"HTTP {status}: {said}", _seconds(response.headers.get("retry-after")))
+        raise Overloaded(f"HTTP {status}: {said}", _seconds(reply.headers.get("retry-after")))
     if status in (408, 409) or status >= 500:
         raise Retry(f"HTTP {status}: {said}")
-    if status in (400, 413) and _TOO_LONG.search(response.text):
+    if status in (400, 413) and _TOO_LONG.search(reply.text):
         raise Refused(f"{TOO_LONG}: HTTP {status}: {said}")
-    if status in (400, 422) and (name := _parameter(response)):
+    if status in (400, 422) and (name := _parameter(reply)):
         raise EndpointError(
             f"{where} does not take the parameter {name} (HTTP {status}: {said}). Mend `sampling`, `extra_body` or "
             "what `annotation` asks for, then run again"
@@ -171,10 +123,10 @@ def _accept(model: ChatModel, response: httpx.Response) -> bytes:
     raise Refused(f"HTTP {status}: {said}")
 
 
-def _parameter(response: httpx.Response) -> str | None:
+def _parameter(reply: Reply) -> str | None:
     """The request's field at fault, as OpenAI and as FastAPI servers (vLLM) name it; None for a message's fault."""
     try:
-        said = response.json()
+        said = json.loads(reply.body)
         if isinstance(said.get("detail"), list):
             name = ".".join(str(part) for part in said["detail"][0]["loc"] if part != "body")
         else:
