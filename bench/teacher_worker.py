@@ -3,8 +3,8 @@
 python -m bench.teacher_worker bare|ours BODIES
 
 BODIES holds one request a line. `bare` is aiohttp, as in our transport, posting them with the same concurrency and
-reading the answers, nothing else; `ours` is `Engine.ask` through a fresh ledger on disk, so it also commits every call and parses every
-answer.
+reading the answers, nothing else; `ours` is `Engine.ask` through a fresh ledger on disk, so it also commits
+every call and parses every answer.
 """
 
 from __future__ import annotations

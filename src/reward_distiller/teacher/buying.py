@@ -16,7 +16,6 @@ from typing import Any
 from reward_distiller.balance import Failed
 from reward_distiller.config import ChatModel
 from reward_distiller.errors import ConfigError, EndpointError
-from reward_distiller.records import canonical_json
 from reward_distiller.teacher.commits import Commits
 from reward_distiller.teacher.cost import NOTHING, Cost, cost_of_call
 from reward_distiller.teacher.endpoint import Overloaded, Refused, Transport, store
@@ -49,14 +48,17 @@ class Buyer:
         self.sent = 0
         self.stopping = False
 
-    async def buy(self, key: str, request: dict[str, Any]) -> Stored | Failed:
-        """The committed answer, or why there is none. Raises EndpointError and BudgetReached."""
+    async def buy(self, key: str, text: str, request: dict[str, Any]) -> Stored | Failed:
+        """The committed answer, or why there is none. `text` is the request as canonical JSON.
+
+        Raises EndpointError and BudgetReached.
+        """
         worst = worst_case(request)
         if worst.input is None or worst.output is None:
             raise ConfigError(
                 f"model {self.model.model!r}: what a request may cost is unknown. Set sampling.max_tokens"
             )
-        call = Call(key, self.model.model, canonical_json(request), self.step, *worst)
+        call = Call(key, self.model.model, text, self.step, *worst)
         most = cost_of_call(self.model.price, worst.input, worst.output)
         retries = pushes = 0
         while not self.stopping:

@@ -19,13 +19,14 @@ from reward_distiller.balance import Balance, Failed, Quarantined
 from reward_distiller.config import Caps, ChatModel, Price
 from reward_distiller.console import say, track
 from reward_distiller.errors import CallsFailed
+from reward_distiller.records import canonical_json
 from reward_distiller.teacher.budget import Budget
 from reward_distiller.teacher.buying import Buyer
 from reward_distiller.teacher.commits import Commits
 from reward_distiller.teacher.completion import read_completion
 from reward_distiller.teacher.endpoint import HttpTransport, Transport, build_request
 from reward_distiller.teacher.launch import LocalServers, LocalTransport
-from reward_distiller.teacher.ledger import Ledger, Stored, request_key
+from reward_distiller.teacher.ledger import Ledger, Stored, key_of_text, request_key
 from reward_distiller.teacher.pool import Pool
 from reward_distiller.teacher.questions import Answer, Question
 from reward_distiller.teacher.spending import budget_of
@@ -226,13 +227,14 @@ class _Asking:
 
     async def _response(self, request: dict[str, Any]) -> Stored | Failed:
         """From the ledger, from a twin that is in flight, or bought."""
-        key = request_key(request)
+        text = canonical_json(request)
+        key = key_of_text(text)
         found: Stored | Failed | None = self.engine.ledger.get(key)
         if found is None and self.engine.offline:
             return Failed("not in the ledger", gave_up=True)
         if found is None:
             if key not in self.in_flight:
-                buying = self.in_flight[key] = asyncio.ensure_future(self.buyer.buy(key, request))
+                buying = self.in_flight[key] = asyncio.ensure_future(self.buyer.buy(key, text, request))
                 buying.add_done_callback(lambda _: self.in_flight.pop(key, None))
             found = await asyncio.shield(self.in_flight[key])
         if isinstance(found, Stored) and key not in self.engine.counted:

@@ -196,31 +196,23 @@ class Ledger(LedgerReader):
         """Begin some attempts and finish others, in one transaction."""
         if not calls and not outcomes:
             return []
-        now = time.time()
         with self.transaction() as db:
-            for attempt, key, outcome in outcomes:
-                if isinstance(outcome, Stored):
-                    _insert_response(db, key, attempt, outcome)
-                    _set_outcome(db, attempt, "committed", None, now)
-                elif isinstance(outcome, Lost):
-                    _set_outcome(db, attempt, None, outcome.reason, now)
-                else:
-                    _set_outcome(db, attempt, "failed", outcome, now)
-            return [_insert_attempt(db, call, now) for call in calls]
+            _insert_outcomes(db, outcomes)
+            return _insert_attempts(db, calls)
 
     def take_in(self, answers: Iterable[tuple[Call, bytes]]) -> TakenIn:
         """Commit answers that were bought elsewhere, under attempts of outcome `imported` that were billed no tokens.
 
         In one transaction: an error that the iterable raises leaves the ledger as it was. What is there is kept.
         """
-        taken, now = TakenIn(), time.time()
+        taken = TakenIn()
         with self.transaction() as db:
             for call, body in answers:
                 there = self.get(call.key)
                 if there is None:
-                    attempt = _insert_attempt(db, call, now)
-                    _insert_response(db, call.key, attempt, Stored(body, 0, 0))
-                    _set_outcome(db, attempt, "imported", None, now)
+                    [attempt] = _insert_attempts(db, [call])
+                    _insert_responses(db, [(attempt, call.key, Stored(body, 0, 0))])
+                    db.execute("UPDATE attempts SET outcome = 'imported', finished = started WHERE id = ?", (attempt,))
                     taken.added += 1
                 else:
                     taken.kept += 1
@@ -255,29 +247,39 @@ class Ledger(LedgerReader):
             ) from error
 
 
-def _insert_attempt(db: sqlite3.Connection, call: Call, started: float) -> int:
-    db.execute(
-        "INSERT OR IGNORE INTO requests (key, model, request) VALUES (?, ?, ?)", (call.key, call.model, call.request)
+def _insert_attempts(db: sqlite3.Connection, calls: Sequence[Call]) -> list[int]:
+    """Their ids."""
+    now = time.time()
+    first = db.execute("SELECT coalesce(max(id), 0) + 1 FROM attempts").fetchone()[0]
+    db.executemany(
+        "INSERT OR IGNORE INTO requests (key, model, request) VALUES (?, ?, ?)",
+        [(call.key, call.model, call.request) for call in calls],
     )
-    cursor = db.execute(
-        "INSERT INTO attempts (key, step, started, worst_input, worst_output) VALUES (?, ?, ?, ?, ?)",
-        (call.key, call.step, started, call.worst_input, call.worst_output),
+    db.executemany(
+        "INSERT INTO attempts (id, key, step, started, worst_input, worst_output) VALUES (?, ?, ?, ?, ?, ?)",
+        [(id_, call.key, call.step, now, call.worst_input, call.worst_output) for id_, call in enumerate(calls, first)],
     )
-    return int(cursor.lastrowid or 0)
+    return list(range(first, first + len(calls)))
 
 
-def _insert_response(db: sqlite3.Connection, key: str, attempt: int, stored: Stored) -> None:
-    db.execute(
+def _insert_outcomes(db: sqlite3.Connection, outcomes: Sequence[tuple[int, str, Outcome]]) -> None:
+    now = time.time()
+    ends: list[tuple[str | None, str | None, float, int]] = []
+    for attempt, _, outcome in outcomes:
+        if isinstance(outcome, Stored):
+            ends.append(("committed", None, now, attempt))
+        elif isinstance(outcome, Lost):
+            ends.append((None, outcome.reason, now, attempt))
+        else:
+            ends.append(("failed", outcome, now, attempt))
+    _insert_responses(db, [(attempt, key, got) for attempt, key, got in outcomes if isinstance(got, Stored)])
+    db.executemany("UPDATE attempts SET outcome = ?, detail = ?, finished = ? WHERE id = ?", ends)
+
+
+def _insert_responses(db: sqlite3.Connection, answers: Sequence[tuple[int, str, Stored]]) -> None:
+    db.executemany(
         "INSERT OR IGNORE INTO responses (key, attempt, input_tokens, output_tokens, body) VALUES (?, ?, ?, ?, ?)",
-        (key, attempt, stored.input_tokens, stored.output_tokens, stored.body),
-    )
-
-
-def _set_outcome(
-    db: sqlite3.Connection, attempt: int, outcome: str | None, detail: str | None, finished: float
-) -> None:
-    db.execute(
-        "UPDATE attempts SET outcome = ?, detail = ?, finished = ? WHERE id = ?", (outcome, detail, finished, attempt)
+        [(key, attempt, s.input_tokens, s.output_tokens, s.body) for attempt, key, s in answers],
     )
 
 

@@ -40,6 +40,8 @@ class Turns:
         """Wait for a turn. Raises BudgetReached, and EndpointError where no endpoint has been there for long."""
         if self._stopped:
             raise asyncio.CancelledError
+        if not self._line and (turn := self._take(worst, time.monotonic())):
+            return turn
         future: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
         self._line.append((worst, future))
         self._serve()
@@ -93,24 +95,31 @@ class Turns:
                 self._line.popleft()
                 continue
             try:
-                reservation = self._budget.reserve(worst)
+                turn = self._take(worst, now)
             except BudgetReached as error:
                 self._fail_all(error)
                 return
-            if reservation is None:
-                return  # until another call is settled
-            taken = self._pool.take(now)
-            if taken is None:
-                self._budget.settle(reservation, NOTHING)
+            if turn is None:
                 self._wake_later(now)
                 return
             self._line.popleft()
-            future.set_result(Turn(taken, reservation))
+            future.set_result(turn)
+
+    def _take(self, worst: Cost, now: float) -> Turn | None:
+        """None until another call is settled, or an endpoint has room. Raises BudgetReached."""
+        reservation = self._budget.reserve(worst)
+        if reservation is None:
+            return None
+        taken = self._pool.take(now)
+        if taken is None:
+            self._budget.settle(reservation, NOTHING)
+            return None
+        return Turn(taken, reservation)
 
     def _wake_later(self, now: float) -> None:
         wake = self._pool.wake_at(now)
-        if wake is not None:
-            self._timer = asyncio.get_running_loop().call_later(max(0.0, wake - now), self._serve)
+        if wake is not None and wake > now:  # now: an endpoint has room, and it is the budget that is waited for
+            self._timer = asyncio.get_running_loop().call_later(wake - now, self._serve)
 
     def _fail_all(self, error: BudgetReached | EndpointError) -> None:
         for _, future in self._line:
