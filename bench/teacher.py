@@ -1,6 +1,6 @@
-"""How fast calls to a teacher are made: ours against a bare client and against Curator, and the memory that it takes.
+"""How fast calls to a teacher are made: ours against two bare clients and Curator, and the memory that it takes.
 
-python -m bench.teacher [--quick] [--sides bare,ours,curator] [--calls N] [--repeats N] [--memory-calls N]
+python -m bench.teacher [--quick] [--sides bare,httpx,ours,curator] [--calls N] [--repeats N] [--memory-calls N]
                         [--output build/bench-teacher.json]
 
 All ask the testbed's server, a process of its own, for the same scores of the same pairs, in turn. The server counts
@@ -39,7 +39,7 @@ from reward_distiller.testbed.language import World
 from reward_distiller.testbed.models import reply
 
 CURATOR_PYTHON = ROOT / ".venv-curator/bin/python"
-SIDES = ("bare", "ours", "curator")
+SIDES = ("bare", "httpx", "ours", "curator")
 CONCURRENCY = 256
 DISTINCT_PROMPTS = 500  # each pair of responses is made from one of them; a number makes every question another one
 
@@ -238,7 +238,7 @@ def main() -> int:
         say(f"side {unknown[0]!r} is none of {', '.join(SIDES)}")
         return 2
     if "curator" in names and not CURATOR_PYTHON.exists():
-        say(f"{CURATOR_PYTHON} is not here. Make it with `make bench-teacher`, or leave it out: --sides bare,ours")
+        say(f"{CURATOR_PYTHON} is not here. Make it with `make bench-teacher`, or give --sides without it")
         return 2
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):  # all is on loopback, whatever proxy the machine has
         os.environ.pop(name, None)
@@ -248,7 +248,7 @@ def main() -> int:
     found = measure(names, given.calls, given.repeats, given.memory_calls, given.output)
     from bench.machine import facts  # it loads torch, which the tests of this file do without
 
-    machine = {**facts("cpu"), "aiohttp": version("aiohttp")}
+    machine = {**facts("cpu"), "aiohttp": version("aiohttp"), "httpx": version("httpx")}
     given.output.write_text(json.dumps({"machine": machine, "quick": given.quick, **found}, indent=1) + "\n")
     print(table(found["rows"], found["memory"], found["peak_memory_mb"]))
     return 0

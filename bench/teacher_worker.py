@@ -1,10 +1,10 @@
-"""A side that asks the testbed's server, as a process that works when it is its turn: the bare client, or our engine.
+"""A side that asks the testbed's server, as a process that works when it is its turn: a bare client, or our engine.
 
-python -m bench.teacher_worker bare|ours BODIES
+python -m bench.teacher_worker bare|httpx|ours BODIES
 
-BODIES holds one request a line. `bare` is aiohttp, as in our transport, posting them with the same concurrency and
-reading the answers, nothing else; `ours` is `Engine.ask` through a fresh ledger on disk, so it also commits
-every call and parses every answer.
+BODIES holds one request a line. `bare` is aiohttp, which our transport stands on, posting them with the same
+concurrency and reading the answers, nothing else; `httpx` is the same with the client below OpenAI's own library.
+`ours` is `Engine.ask` through a fresh ledger on disk, so it also commits every call and parses every answer.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import httpx
 
 from bench.process import peak_memory_mb
 from bench.turns import Turns
@@ -30,25 +31,38 @@ Bodies = Iterator[dict[str, Any]]
 
 
 class Bare:
+    """Workers that share an iterator of bodies, over one client."""
+
     def __init__(self, bodies: Bodies):
         self.bodies = list(bodies)
 
     def run(self, url: str, calls: int, concurrency: int, folder: Path) -> int:
-        return asyncio.run(self._post(f"{url}/chat/completions", calls, concurrency))
+        return asyncio.run(self._all(f"{url}/chat/completions", calls, concurrency))
 
-    async def _post(self, url: str, calls: int, concurrency: int) -> int:
+    async def _all(self, url: str, calls: int, concurrency: int) -> int:
         rest = iter(self.bodies[:calls])
-        connector, unlimited = aiohttp.TCPConnector(limit=0), aiohttp.ClientTimeout(total=None)
-        async with aiohttp.ClientSession(connector=connector, timeout=unlimited) as client:
-
-            async def posted(body: dict[str, Any]) -> bool:
-                async with client.post(url, json=body) as answer:
-                    return bool(await answer.read()) and answer.status == 200
+        async with self._client() as client:
 
             async def worker() -> int:
-                return sum([await posted(body) for body in rest])
+                return sum([await self._post(client, url, body) for body in rest])
 
             return sum(await asyncio.gather(*(worker() for _ in range(concurrency))))
+
+    def _client(self) -> Any:
+        return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=None))
+
+    async def _post(self, client: Any, url: str, body: dict[str, Any]) -> bool:
+        async with client.post(url, json=body) as answer:
+            return bool(await answer.read()) and answer.status == 200
+
+
+class BareHttpx(Bare):
+    def _client(self) -> Any:
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
+        return httpx.AsyncClient(limits=limits, timeout=None)
+
+    async def _post(self, client: Any, url: str, body: dict[str, Any]) -> bool:
+        return (await client.post(url, json=body)).status_code == 200
 
 
 class Ours:
@@ -68,7 +82,7 @@ class Ours:
 def main(side: str, bodies: Path) -> None:
     turns = Turns()
     with bodies.open("rb") as lines:  # one at a time: memory that is free again would hide what the calls take
-        runner = {"bare": Bare, "ours": Ours}[side](map(json.loads, lines))
+        runner = {"bare": Bare, "httpx": BareHttpx, "ours": Ours}[side](map(json.loads, lines))
     turns.say(peak_memory_mb=peak_memory_mb())
     while (request := turns.next())["do"] != "end":
         start = (time.perf_counter(), time.process_time())

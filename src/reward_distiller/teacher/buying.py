@@ -29,7 +29,7 @@ PUSH_BACKS = 100  # of one request; they are the server's way to say "later" and
 
 
 class Buyer:
-    """Buys the calls of one step. `places` are the model's endpoints by name, `stopping` ends all that waits."""
+    """Buys the calls of one step. `places` are the model's endpoints by name. `stop` ends all but what is in flight."""
 
     def __init__(
         self,
@@ -45,8 +45,15 @@ class Buyer:
         self._places, self._transports = places, transport_of
         self._turns, self._commits = turns, commits
         self._first_backoff = first_backoff
-        self.sent = 0
-        self.stopping = False
+        self.sent = self.in_flight = 0
+        self._stopping = asyncio.Event()
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping.is_set()
+
+    def stop(self) -> None:
+        self._stopping.set()
 
     async def buy(self, key: str, text: str, request: dict[str, Any]) -> Stored | Failed:
         """The committed answer, or why there is none. `text` is the request as canonical JSON.
@@ -85,13 +92,14 @@ class Buyer:
                 )
             if given_up:
                 return Failed(f"{reason}, {retries + pushes} attempts", gave_up=True)
-            await asyncio.sleep(backoff)
+            await self._pause(backoff)
         return Failed("stopped")
 
     async def _attempt(self, turn: Turn, attempt: int, key: str, request: dict[str, Any]) -> Stored | Failed:
         """Send once. The turn is given back and the outcome committed whatever comes."""
         place = turn.taken.endpoint
         self.sent += 1
+        self.in_flight += 1
         outcome: Outcome
         try:
             stored = store(await self._transports[place].send(self._places[place], request))
@@ -115,6 +123,8 @@ class Buyer:
         except asyncio.CancelledError:  # called off when the run stops: its row stays open, its cost is the worst
             self._turns.failed(turn, None, reached=True)
             raise
+        finally:
+            self.in_flight -= 1
         self._turns.answered(turn, self._cost(stored))
         await self._commits.finish(attempt, key, stored)
         return stored
@@ -124,6 +134,13 @@ class Buyer:
         if stored.input_tokens is None or stored.output_tokens is None:
             return None
         return cost_of_call(self.model.price, stored.input_tokens, stored.output_tokens)
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            pass
 
     def _backoff(self, failures: int) -> float:
         return min(self._first_backoff * 2 ** (failures - 1), LONGEST_BACKOFF) * random.uniform(0.5, 1.5)

@@ -154,7 +154,7 @@ class _Asking:
         self.commits = Commits(engine.ledger)
         self.turns = Turns(engine.pool_of(self.places), engine.budget)
         self.buyer = Buyer(model, step, self.places, self.transports, self.turns, self.commits, engine.first_backoff)
-        self.in_flight: dict[str, asyncio.Future[Stored | Failed]] = {}
+        self.twins: dict[str, asyncio.Future[Stored | Failed]] = {}  # what is being bought, for who asks the same
 
     async def all(self, questions: Sequence[Question[T]]) -> dict[str, Answer[T] | Quarantined | Failed]:
         outcomes: dict[str, Answer[T] | Quarantined | Failed] = {}
@@ -166,6 +166,8 @@ class _Asking:
                 for question in rest:
                     outcomes[question.id] = await self._outcome(question)
                     advance()
+                    if self.buyer.stopping:
+                        return
 
             most = sum(place.concurrency for place in self.places.values())
             workers = [asyncio.create_task(worker()) for _ in range(min(most, len(questions)))]
@@ -177,7 +179,8 @@ class _Asking:
                     await writer
                 await done
             finally:
-                await self._stop([*workers, done], writer)
+                await self._stop(workers, writer)
+                await asyncio.gather(done, return_exceptions=True)
                 writer_failed = writer.done()
                 writer.cancel()
                 await asyncio.gather(writer, return_exceptions=True)
@@ -189,20 +192,18 @@ class _Asking:
                         await transport.close()
         return outcomes
 
-    async def _stop(self, workers: list[asyncio.Future[Any]], writer: asyncio.Future[Any]) -> None:
+    async def _stop(self, workers: list[asyncio.Task[None]], writer: asyncio.Future[Any]) -> None:
         """End the workers; what is in flight is paid for and may still land, but nothing is sent any more."""
-        self.buyer.stopping = True
+        self.buyer.stop()
         self.turns.stop()
+        ending: asyncio.Future[Any] = asyncio.gather(*workers, return_exceptions=True)
+        await asyncio.sleep(0)  # who only waits for a turn is gone
+        if not ending.done() and not writer.done():
+            say(f"{self.step}: stopping; up to {GRACE:g} s for {self.buyer.in_flight} answers in flight")
+            await asyncio.wait([ending, writer], timeout=GRACE, return_when=asyncio.FIRST_COMPLETED)
         for worker in workers:
             worker.cancel()
-        flying = [call for call in self.in_flight.values() if not call.done()]
-        if flying and not writer.done():
-            say(f"{self.step}: stopping; up to {GRACE:g} s for {len(flying)} answers in flight")
-            landing = asyncio.gather(*flying, return_exceptions=True)
-            await asyncio.wait([landing, writer], timeout=GRACE, return_when=asyncio.FIRST_COMPLETED)
-        for call in flying:
-            call.cancel()
-        await asyncio.gather(*workers, *flying, return_exceptions=True)
+        await ending
 
     async def _outcome(self, question: Question[T]) -> Answer[T] | Quarantined | Failed:
         texts: list[str] = []
@@ -232,15 +233,24 @@ class _Asking:
         found: Stored | Failed | None = self.engine.ledger.get(key)
         if found is None and self.engine.offline:
             return Failed("not in the ledger", gave_up=True)
+        if found is None and key in self.twins:
+            found = await asyncio.shield(self.twins[key])
         if found is None:
-            if key not in self.in_flight:
-                buying = self.in_flight[key] = asyncio.ensure_future(self.buyer.buy(key, text, request))
-                buying.add_done_callback(lambda _: self.in_flight.pop(key, None))
-            found = await asyncio.shield(self.in_flight[key])
+            found = await self._bought(key, text, request)
         if isinstance(found, Stored) and key not in self.engine.counted:
             self.engine.counted.add(key)
             self._count(found)
         return found
+
+    async def _bought(self, key: str, text: str, request: dict[str, Any]) -> Stored | Failed:
+        twin = self.twins[key] = asyncio.get_running_loop().create_future()
+        try:
+            found = await self.buyer.buy(key, text, request)
+            twin.set_result(found)
+            return found
+        finally:
+            twin.cancel()  # where it has no result: the error ends the run, and whoever waits with it
+            del self.twins[key]
 
     def _count(self, stored: Stored) -> None:
         spent = self.engine.spent[self.step, self.model.model]
