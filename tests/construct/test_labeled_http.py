@@ -8,21 +8,25 @@ Which faults leave the outcome alone, and why:
   of a body, one less than `max_asks`. So nothing ends in quarantine that would not have anyway.
 - But what does end in quarantine is kept with all its raw texts, useless bodies among them. So the run with
   useless bodies has `garble: 0`, and the run with garbled answers has transport faults only.
-- `garbage` is text, and to a question for free text (candidates, references) any text is an answer. So the
-  rows bring their teacher responses along where garbage is among the faults.
+- `garbage` is text, and to a question for free text (candidates, references) any text is an answer, as are
+  HTML and 5 MB of words. So the rows bring their teacher responses along where these are among the faults.
+- `length` and `refusal` are left out: what was cut off or refused is set aside, as it should be.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import multiprocessing
 import os
 import random
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
-from contextlib import closing, nullcontext
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
@@ -31,20 +35,25 @@ import yaml
 from reward_distiller.config import load_config
 from reward_distiller.files import write_rows
 from reward_distiller.recipes.reward_model import construct_into
+from reward_distiller.records import canonical_json
+from reward_distiller.testbed.faults import FAULTS
 from reward_distiller.testbed.language import World
 from reward_distiller.testbed.parts import TestbedParts as WorldParts  # pytest would collect a class called Test...
 from reward_distiller.testbed.server import ModelServer, serve
 
-ROWS = 40
+KEY = "sk-very-secret-0123456789"
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["reward_distiller.recipes.reward_model", "reward_distiller.testbed.parts"])
 FILES = ("pairs.jsonl", "balance.json", "quarantine.jsonl")
 TRANSPORT = {"429": 0.15, "500": 0.1, "reset": 0.1, "hang": 0.03}
 USELESS = {"truncated_json": 0.1, "empty_choices": 0.1, "html": 0.1, "garbage": 0.1}
+ALL = {name: 0.2 / (len(FAULTS) - 2) for name in FAULTS if name not in ("length", "refusal")}
 
 
-def labeled_rows(teacher_response: bool) -> list[dict[str, str]]:
+def labeled_rows(count: int, teacher_response: bool) -> list[dict[str, str]]:
     """Labels are right; one response in three is verbose."""
     world, rng, rows = World(0), random.Random(0), []
-    for text in world.prompts(ROWS, 0, "train"):
+    for text in world.prompts(count, 0, "train"):
         task = world.read(text)
         assert task is not None
         right = world.right_items(task, rng)
@@ -57,8 +66,8 @@ def labeled_rows(teacher_response: bool) -> list[dict[str, str]]:
     return rows
 
 
-def construct(folder: Path, rows: Path, server: ModelServer, garble: float) -> list[str]:
-    """Write the config of a run, and give its command."""
+def configured(folder: Path, rows: Path, server: ModelServer, garble: float) -> Path:
+    """The config of a run."""
     config = {
         "scenario": "labeled",
         "output": str(folder),
@@ -68,6 +77,7 @@ def construct(folder: Path, rows: Path, server: ModelServer, garble: float) -> l
             "base_url": server.base_url,
             "concurrency": 6,
             "timeout": 1.5,
+            "api_key_env": "HOSTILE_KEY",
             "extra_body": {"testbed": {"garble": garble}},
         },
         "rm_distiller": {"beta": 0.0, "tau_s": 1.0},
@@ -75,74 +85,92 @@ def construct(folder: Path, rows: Path, server: ModelServer, garble: float) -> l
     }
     path = folder.with_suffix(".yaml")
     path.write_text(yaml.safe_dump(config))
-    return [sys.executable, "-m", "reward_distiller.cli.entry", "construct", str(path)]
+    return path
 
 
-def run(command: list[str]) -> str:
-    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
-    return done.stderr
+def construct(config: Path, said: Path | None = None) -> None:
+    """Run it; what it says goes to a file where one is named."""
+    if said is not None:
+        with said.open("ab") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+    settings = load_config(config)
+    construct_into(Path(settings.output), settings, WorldParts(settings.testbed, settings.seed))
 
 
-def run_and_kill(command: list[str], server: ModelServer, answers: int, ledger: Path | None = None) -> None:
-    """Kill the run with SIGKILL when it has got so many further answers, whatever it is doing then.
+@contextmanager
+def child(config: Path, said: Path) -> Iterator[ForkServerProcess]:
+    """A process of its own that constructs; from a server of forks, since most of a start is imports."""
+    process = FORKS.Process(target=construct, args=(config, said))
+    process.start()
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.join()
 
-    With a `ledger`, the server then falls silent, and the kill waits for an attempt that is in flight.
-    """
+
+def run_and_kill(config: Path, said: Path, server: ModelServer, answers: int) -> None:
+    """Kill the run with SIGKILL when it has got so many further answers, whatever it is doing then."""
     goal = server.written + answers
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
-        while server.written < goal and child.poll() is None:
+    with child(config, said) as process:
+        while server.written < goal and process.is_alive():
             time.sleep(0.001)
-        with server.lock if ledger else nullcontext():  # no answer leaves without the lock
-            while ledger and child.poll() is None:
-                child.send_signal(signal.SIGSTOP)  # else what was in flight may be committed before the kill
-                os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-                if attempts_in_flight(ledger):
-                    break
-                child.send_signal(signal.SIGCONT)
-                time.sleep(0.001)
-            child.kill()
-            assert child.wait() == -9
-
-
-def attempts_in_flight(ledger: Path) -> int:
-    with closing(sqlite3.connect(ledger)) as db:
-        return db.execute("SELECT count(*) FROM attempts WHERE outcome IS NULL").fetchone()[0]
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize(
-    ("faults", "garble", "teacher_response", "kills"),
-    [(TRANSPORT, 0.25, False, 3), (TRANSPORT | USELESS, 0.0, True, 1)],
+    ("count", "faults", "garble", "teacher_response", "kills"),
+    [
+        pytest.param(40, TRANSPORT, 0.25, False, 3, id="transport"),
+        pytest.param(40, TRANSPORT | USELESS, 0.0, True, 1, id="useless"),
+        pytest.param(100, ALL, 0.0, True, 20, id="all"),
+    ],
 )
-def test_faults_and_kills_change_nothing(tmp_path, faults, garble, teacher_response, kills):
+def test_faults_and_kills_change_nothing(tmp_path, monkeypatch, count, faults, garble, teacher_response, kills):
+    monkeypatch.setenv("HOSTILE_KEY", KEY)
     rows = tmp_path / "rows.jsonl"
-    write_rows(rows, labeled_rows(teacher_response))
-    calm, rough = tmp_path / "calm", tmp_path / "rough"
-    with serve() as server:
-        settings = load_config(construct(calm, rows, server, garble)[-1])
-        construct_into(calm, settings, WorldParts(settings.testbed, settings.seed))
-    with serve(faults=faults, latency=0.01, hang_seconds=2.0) as server:
-        command = construct(rough, rows, server, garble)
+    write_rows(rows, labeled_rows(count, teacher_response))
+    calm, rough, said = tmp_path / "calm", tmp_path / "rough", tmp_path / "said.txt"
+    with serve(api_key=KEY) as server:
+        construct(configured(calm, rows, server, garble))
+        calls = server.written
+    with serve(api_key=KEY, faults=faults, latency=0.01, hang_seconds=2.0) as server:
+        config = configured(rough, rows, server, garble)
         rng = random.Random()
-        for kill in range(1, kills + 1):
-            ledger = rough / "ledger.sqlite" if kill == kills else None
-            run_and_kill(command, server, rng.randint(1, ROWS // 2), ledger)
-        said = run(command)
+        for _ in range(kills):
+            run_and_kill(config, said, server, rng.randint(1, calls // (kills + 2)))
+        with child(config, said) as process:
+            process.join(120)
+            assert process.exitcode == 0, said.read_text()
     for name in FILES:
         assert (rough / name).read_bytes() == (calm / name).read_bytes(), name
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and KEY.encode() in path.read_bytes()]
 
     pairs = [json.loads(line) for line in (rough / "pairs.jsonl").read_text().splitlines()]
     assert {p["source"] for p in pairs} == {"labeled", "refined"}
-    assert len(pairs) > ROWS / 2
+    assert len(pairs) > count / 2
     assert bool((rough / "quarantine.jsonl").read_bytes()) == (garble > 0)
-    with sqlite3.connect(rough / "ledger.sqlite") as db:
-        [(unknown, failed)] = db.execute(
-            "SELECT sum(outcome IS NULL), sum(outcome = 'failed') FROM attempts"
-        ).fetchall()
+    with closing(sqlite3.connect(rough / "ledger.sqlite")) as db:
+        attempts = db.execute("SELECT request, outcome FROM attempts JOIN requests USING (key)").fetchall()
+        killed = "SELECT count(*) FROM attempts WHERE outcome IS NULL AND finished IS NULL"
+        assert db.execute(killed).fetchone()[0] >= kills // 4  # most kills meet calls in flight
         twice = "SELECT key FROM attempts WHERE outcome = 'committed' GROUP BY key HAVING count(*) > 1"
         assert db.execute(twice).fetchall() == []
-        assert unknown > 0
-        assert failed > 0
-        # What was paid for is in the ledger, except at most the calls in flight at each kill.
-        [(committed,)] = db.execute("SELECT count(*) FROM responses").fetchall()
-        assert committed <= server.written <= committed + unknown
-    assert f"{unknown} attempts have no known outcome" in said
+    outcomes = Counter(outcome for _, outcome in attempts)
+    assert outcomes[None] >= 1
+    assert outcomes["failed"] >= 1
+    assert f"{outcomes[None]} attempts have no known outcome" in said.read_text()
+    # What was paid for is in the ledger, question by question, but for calls in flight at a kill or lost on their way.
+    committed = Counter(on_the_wire(request) for request, outcome in attempts if outcome == "committed")
+    unknown = Counter(on_the_wire(request) for request, outcome in attempts if outcome is None)
+    assert not committed - server.answered
+    assert not server.answered - (committed + unknown)
+
+
+def on_the_wire(request: str) -> str:
+    """The SHA-256 of what was sent: the request without the number of the sample."""
+    body = {name: value for name, value in json.loads(request).items() if name != "sample"}
+    return hashlib.sha256(canonical_json(body).encode()).hexdigest()

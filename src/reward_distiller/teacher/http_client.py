@@ -8,7 +8,6 @@ proxies; a .netrc is not read. Knows nothing of what is sent and of what a statu
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from yarl import URL
 
 from reward_distiller.config import ChatModel
 from reward_distiller.errors import EndpointError
+from reward_distiller.records import canonical_json
 
 # Seconds. A server closes idle connections after 5 (uvicorn, so vLLM) or more; a request that meets the closing end is
 # lost, and nobody can tell whether it was taken.
@@ -69,7 +69,7 @@ class HttpClient:
         url = f"{place.base_url.rstrip('/')}/{path}"
         headers = _headers_of(place)
         if data is not None and not isinstance(data, aiohttp.FormData):
-            data = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+            data = canonical_json(data).encode()
             headers.setdefault("Content-Type", "application/json")
         try:
             async with (

@@ -34,8 +34,9 @@ MOST_ALTERNATIVES = 20  # OpenAI's limit on top_logprobs
 class ModelServer:
     """A running server.
 
-    `written` counts the answers (HTTP 200) written in full, what a real server would bill; `asked` counts the
-    requests for each body, by its SHA-256. No answer leaves while another thread holds `lock`.
+    `written` counts the answers (HTTP 200) written in full, what a real server would bill. `asked` counts the requests
+    for each body, by its SHA-256, and `answered` those of them that were answered so. No answer leaves while another
+    thread holds `lock`.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class ModelServer:
         self.api_key, self.latency, self.hang_seconds = api_key, latency, hang_seconds
         self.asked: Counter[str] = Counter()
         self.lock = threading.Lock()
+        self.answered: Counter[str] = Counter()
         self._written = 0
         try:
             self._socket = socket.create_server(("127.0.0.1", port), backlog=WAITING_CONNECTIONS)
@@ -67,7 +69,7 @@ class ModelServer:
 
     def next_fault(self, body: bytes) -> str | None:
         """Count one more ask of this body, and draw what goes wrong with it from their hash."""
-        digest = hashlib.sha256(body).hexdigest()
+        digest = _digest(body)
         with self.lock:
             seen = self.asked[digest]
             self.asked[digest] += 1
@@ -107,7 +109,7 @@ class ModelServer:
         try:
             request = await read_request(reader, writer)
         except Malformed as error:
-            await self._write(writer, error_reply(error.status, str(error)), stays=False, counts=False)
+            await self._write(writer, error_reply(error.status, str(error)), stays=False)
             await linger(reader, writer)
             return False
         if request is None:
@@ -121,22 +123,29 @@ class ModelServer:
             return False
         if writer.transport.is_closing():
             return False
-        await self._write(writer, answer, request.stays, counts=request.method == "POST" and answer.status == 200)
+        billed = request.method == "POST" and answer.status == 200 and answer.broken_at is None
+        await self._write(writer, answer, request.stays, _digest(request.body) if billed else None)
         if answer.broken_at is not None:
             reset(writer)
             return False
         return request.stays
 
-    async def _write(self, writer: asyncio.StreamWriter, answer: Reply, stays: bool, counts: bool) -> None:
-        counts = counts and answer.broken_at is None
+    async def _write(self, writer: asyncio.StreamWriter, answer: Reply, stays: bool, billed: str | None = None) -> None:
+        """`billed`: the SHA-256 of the body whose answer counts once it is written."""
         with self.lock:
             writer.write(answer.encoded(stays))
             if not writer.transport.get_write_buffer_size():
-                self._written += counts and not writer.transport.is_closing()  # as it is where the client was gone
+                if not writer.transport.is_closing():  # as it is where the client was gone
+                    self._count(billed)
                 return
         await writer.drain()
         with self.lock:
-            self._written += counts
+            self._count(billed)
+
+    def _count(self, billed: str | None) -> None:
+        if billed is not None:
+            self._written += 1
+            self.answered[billed] += 1
 
     async def _answer(self, request: Request) -> Reply | None:
         """None where a fault wants silence."""
@@ -166,6 +175,10 @@ class ModelServer:
         if fault == "hang":
             return None
         return spoiled(answer, fault) if fault else Reply(200, answer)
+
+
+def _digest(body: bytes) -> str:
+    return hashlib.sha256(body).hexdigest()
 
 
 def _checked(body: bytes) -> dict[str, Any]:
