@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
 Role = Literal["system", "user", "assistant"]
 Source = Literal["sampled", "labeled", "refined", "rewritten"]
 
@@ -88,7 +90,7 @@ class Pair(Record):
 
 def canonical_json(value: Any) -> str:
     """One text for one value: sorted keys, no spaces, characters as they are."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def content_id(value: Any) -> str:

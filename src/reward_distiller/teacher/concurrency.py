@@ -16,7 +16,7 @@ Where it may not send, wait for the next flight to end, or until `wake_at(now)`.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 START = 128  # in flight at first, if `most` allows as many: whoever wrote a larger number expects the server to take
 # it, and 256 are one round away. A server that takes few refuses two hundred requests on the way down, once.
@@ -38,8 +38,7 @@ RELIEF = 0.5  # of what a queue would have shrunk by those cuts must be saved: e
 SHORTEST = 0.01  # seconds; below that, latency is this process's own
 
 
-@dataclass(frozen=True)
-class Flight:
+class Flight(NamedTuple):
     """A request on its way: its number, when it was sent, and how many cuts there had been."""
 
     number: int

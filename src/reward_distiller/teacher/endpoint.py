@@ -50,7 +50,7 @@ def build_request(
 
     `extra` are fields that this question needs beside its messages.
     """
-    sampling = {k: v for k, v in model.sampling.model_dump().items() if v is not None}
+    sampling = {name: value for name, value in model.sampling if value is not None}
     sampling[model.max_tokens_field] = sampling.pop("max_tokens")
     request: dict[str, Any] = {"model": model.model, "messages": list(messages), **sampling, "sample": sample}
     if model.chat_template_kwargs:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from reward_distiller.balance import Balance, Failed, Quarantined
 from reward_distiller.config import Caps, ChatModel, Price
@@ -26,7 +26,7 @@ from reward_distiller.teacher.commits import Commits
 from reward_distiller.teacher.completion import read_completion
 from reward_distiller.teacher.endpoint import HttpTransport, Transport, build_request
 from reward_distiller.teacher.launch import LocalServers, LocalTransport
-from reward_distiller.teacher.ledger import Ledger, Stored, key_of_text, request_key
+from reward_distiller.teacher.ledger import BATCH, Ledger, Stored, key_of_text, request_key
 from reward_distiller.teacher.pool import Pool
 from reward_distiller.teacher.questions import Answer, Question
 from reward_distiller.teacher.spending import budget_of
@@ -144,6 +144,14 @@ def requests_of(model: ChatModel, questions: Sequence[Question[Any]]) -> dict[st
     return {request_key(request): request for request in built}
 
 
+class _Call(NamedTuple):
+    """A request, as it is and as canonical JSON, and its key in the ledger."""
+
+    request: dict[str, Any]
+    text: str
+    key: str
+
+
 class _Asking:
     """One `ask`: workers that share an iterator of questions, and what they buy their answers with."""
 
@@ -160,11 +168,11 @@ class _Asking:
         outcomes: dict[str, Answer[T] | Quarantined | Failed] = {}
         writer = asyncio.create_task(self.commits.run())
         with track(f"{self.step}: {self.model.model}", len(questions)) as advance:
-            rest = iter(questions)
+            rest = self._looked_up(questions)
 
             async def worker() -> None:
-                for question in rest:
-                    outcomes[question.id] = await self._outcome(question)
+                for question, call, known in rest:
+                    outcomes[question.id] = await self._outcome(question, call, known)
                     advance()
                     if self.buyer.stopping:
                         return
@@ -205,12 +213,31 @@ class _Asking:
             worker.cancel()
         await ending
 
-    async def _outcome(self, question: Question[T]) -> Answer[T] | Quarantined | Failed:
+    def _looked_up(self, questions: Sequence[Question[T]]) -> Iterator[tuple[Question[T], _Call, Stored | None]]:
+        """Every question with its first call and the ledger's answer to that, looked up many at a time."""
+        for start in range(0, len(questions), BATCH):
+            some = questions[start : start + BATCH]
+            calls = [self._call(question, 0) for question in some]
+            known = self.engine.ledger.get_many(call.key for call in calls)
+            for question, call in zip(some, calls, strict=True):
+                yield question, call, known.get(call.key)
+
+    def _call(self, question: Question[T], number: int) -> _Call:
+        """The call for the answer of that number to a question."""
+        request = build_request(self.model, question.messages, question.first_sample + number, question.extra)
+        text = canonical_json(request)
+        return _Call(request, text, key_of_text(text))
+
+    async def _outcome(
+        self, question: Question[T], call: _Call, known: Stored | None
+    ) -> Answer[T] | Quarantined | Failed:
         texts: list[str] = []
         reason = ""
         for number in range(self.model.max_asks):
-            request = build_request(self.model, question.messages, question.first_sample + number, question.extra)
-            response = await self._response(request)
+            if number:
+                call = self._call(question, number)
+                known = self.engine.ledger.get(call.key)
+            response = await self._response(call, known)
             if isinstance(response, Failed):
                 return response
             texts.append(response.body.decode("utf-8", "replace"))
@@ -226,31 +253,31 @@ class _Asking:
                 reason = str(error)
         return Quarantined(reason, tuple(texts))
 
-    async def _response(self, request: dict[str, Any]) -> Stored | Failed:
-        """From the ledger, from a twin that is in flight, or bought."""
-        text = canonical_json(request)
-        key = key_of_text(text)
-        found: Stored | Failed | None = self.engine.ledger.get(key)
+    async def _response(self, call: _Call, known: Stored | None) -> Stored | Failed:
+        """What the ledger had, what a twin of the call has brought or will bring, or bought."""
+        found: Stored | Failed | None = known
         if found is None and self.engine.offline:
             return Failed("not in the ledger", gave_up=True)
-        if found is None and key in self.twins:
-            found = await asyncio.shield(self.twins[key])
+        if found is None and call.key in self.twins:
+            found = await asyncio.shield(self.twins[call.key])
+        elif found is None and call.key in self.engine.counted:
+            found = self.engine.ledger.get(call.key)
         if found is None:
-            found = await self._bought(key, text, request)
-        if isinstance(found, Stored) and key not in self.engine.counted:
-            self.engine.counted.add(key)
+            found = await self._bought(call)
+        if isinstance(found, Stored) and call.key not in self.engine.counted:
+            self.engine.counted.add(call.key)
             self._count(found)
         return found
 
-    async def _bought(self, key: str, text: str, request: dict[str, Any]) -> Stored | Failed:
-        twin = self.twins[key] = asyncio.get_running_loop().create_future()
+    async def _bought(self, call: _Call) -> Stored | Failed:
+        twin = self.twins[call.key] = asyncio.get_running_loop().create_future()
         try:
-            found = await self.buyer.buy(key, text, request)
+            found = await self.buyer.buy(call.key, call.text, call.request)
             twin.set_result(found)
             return found
         finally:
             twin.cancel()  # where it has no result: the error ends the run, and whoever waits with it
-            del self.twins[key]
+            del self.twins[call.key]
 
     def _count(self, stored: Stored) -> None:
         spent = self.engine.spent[self.step, self.model.model]

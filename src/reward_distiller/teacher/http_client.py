@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -54,33 +54,39 @@ class Reply:
         return self.body.decode("utf-8", "replace")
 
 
+class _Route(NamedTuple):
+    """How a path of a place is reached. It holds the place, whose id names it as long as it lives."""
+
+    place: ChatModel
+    url: URL
+    headers: dict[str, str]
+    json_headers: dict[str, str]
+    proxy: str | None
+
+
 class HttpClient:
     """Requests within one event loop, over connections that are kept alive. `close` ends them."""
 
     def __init__(self) -> None:
         self._session: aiohttp.ClientSession | None = None
-        self._proxies: dict[str, str | None] = {}
+        self._routes: dict[tuple[int, str], _Route] = {}
 
     async def request(self, place: ChatModel, method: str, path: str, data: Any = None) -> Reply:
         """`path` follows the place's base_url; `data` is an object for JSON, or a form.
 
         Raises Retry, and EndpointError where no request can be made at all.
         """
-        url = f"{place.base_url.rstrip('/')}/{path}"
-        headers = _headers_of(place)
-        if data is not None and not isinstance(data, aiohttp.FormData):
-            data = canonical_json(data).encode()
-            headers.setdefault("Content-Type", "application/json")
+        as_json = data is not None and not isinstance(data, aiohttp.FormData)
         try:
+            route = self._routes.get((id(place), path)) or self._route(place, path)
             async with (
                 asyncio.timeout(place.timeout),  # of the whole reply; aiohttp's would count what waits too
                 self._opened().request(
                     method,
-                    URL(url),
-                    params=place.query or None,
-                    data=data,
-                    headers=headers,
-                    proxy=self._proxy_of(place),
+                    route.url,
+                    data=canonical_json(data).encode() if as_json else data,
+                    headers=route.json_headers if as_json else route.headers,
+                    proxy=route.proxy,
                     allow_redirects=False,
                 ) as response,
             ):
@@ -117,16 +123,22 @@ class HttpClient:
             )
         return self._session
 
-    def _proxy_of(self, place: ChatModel) -> str | None:
-        """Raises EndpointError for what is no proxy's URL; it may hold a password, so it is not shown."""
-        key = place.proxy or place.base_url
-        if key not in self._proxies:
-            proxy = place.proxy or _proxy_of_environment(place.base_url)
-            if proxy is not None and not _is_http(proxy):
-                where = "`proxy`" if place.proxy else "the environment's proxy"
-                raise EndpointError(f"model {place.model!r}: {where} is no http(s) URL. Mend it")
-            self._proxies[key] = proxy
-        return self._proxies[key]
+    def _route(self, place: ChatModel, path: str) -> _Route:
+        """Found out once. Raises EndpointError, ValueError for a URL that is none."""
+        url = URL(f"{place.base_url.rstrip('/')}/{path}").update_query(place.query)
+        headers = _headers_of(place)
+        json_headers = {"Content-Type": "application/json", **headers}
+        route = self._routes[id(place), path] = _Route(place, url, headers, json_headers, _proxy_of(place))
+        return route
+
+
+def _proxy_of(place: ChatModel) -> str | None:
+    """Raises EndpointError for what is no proxy's URL; it may hold a password, so it is not shown."""
+    proxy = place.proxy or _proxy_of_environment(place.base_url)
+    if proxy is not None and not _is_http(proxy):
+        where = "`proxy`" if place.proxy else "the environment's proxy"
+        raise EndpointError(f"model {place.model!r}: {where} is no http(s) URL. Mend it")
+    return proxy
 
 
 def _headers_of(place: ChatModel) -> dict[str, str]:

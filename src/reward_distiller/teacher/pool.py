@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from reward_distiller.teacher.concurrency import Concurrency, Flight
 
@@ -24,8 +25,7 @@ LONGEST_PAUSE = 60.0  # seconds; a minute idle is little beside an outage that m
 FIRST_CONTACT = 3  # attempts at a server that never answered before it is called unreachable
 
 
-@dataclass(frozen=True)
-class Taken:
+class Taken(NamedTuple):
     """A request on its way to an endpoint."""
 
     endpoint: str

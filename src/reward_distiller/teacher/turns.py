@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from reward_distiller.errors import BudgetReached, EndpointError
 from reward_distiller.teacher.budget import Budget, Reservation
@@ -19,8 +19,7 @@ from reward_distiller.teacher.pool import Pool, Taken
 LONGEST_OUTAGE = 900.0  # seconds that all endpoints may be gone; a restart of a large model takes ten minutes
 
 
-@dataclass(frozen=True)
-class Turn:
+class Turn(NamedTuple):
     """The right to send one request, to `taken.endpoint`. Each is to be given back by one of the methods of Turns."""
 
     taken: Taken
@@ -44,7 +43,8 @@ class Turns:
             return turn
         future: asyncio.Future[Turn] = asyncio.get_running_loop().create_future()
         self._line.append((worst, future))
-        self._serve()
+        if len(self._line) == 1:  # behind others, it has no more to hope for than they
+            self._serve()
         try:
             return await future
         except asyncio.CancelledError:
@@ -78,7 +78,8 @@ class Turns:
 
     def _settle(self, turn: Turn, cost: Cost | None) -> None:
         self._budget.settle(turn.reservation, cost)
-        self._serve()
+        if self._line:
+            self._serve()
 
     def _serve(self) -> None:
         """Give turns to the first in line, as long as there are any to give."""

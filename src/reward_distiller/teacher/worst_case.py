@@ -56,7 +56,7 @@ def _frame(request: dict[str, Any]) -> int:
     shown = [
         value if isinstance(value, str) else canonical_json(value)
         for name, value in request.items()
-        if name not in ("model", "messages") and isinstance(value, str | list | dict)
+        if isinstance(value, (str, list, dict)) and name not in ("model", "messages")
     ]
     return sum(map(_bytes, shown)) + PER_MESSAGE * len(request["messages"]) + PER_REQUEST
 
