@@ -73,6 +73,16 @@ class Endpoint(Section):
         return value
 
 
+class BatchMode(Section):
+    """Calls handed over in files, and answered within a day at a part of the price (OpenAI's batch API)."""
+
+    price_factor: float = Field(0.5, gt=0, le=1, description="what is billed of the price")
+    max_requests: int = Field(50_000, ge=1, description="calls in one batch; OpenAI takes 50,000")
+    max_bytes: int = Field(190_000_000, ge=1000, description="of one file; OpenAI takes 200 MB")
+    poll: float = Field(60.0, gt=0, description="seconds between two looks at it")
+    wait: bool = Field(True, description="else the run ends with exit code 13 until what it handed over is answered")
+
+
 class ChatModel(Endpoint):
     """A chat model at any OpenAI-compatible server, or `base_url: testbed` for the scripted models in process."""
 
@@ -91,6 +101,7 @@ class ChatModel(Endpoint):
     structured: bool = Field(False, description="scores and edits as JSON by a schema; the server must hold it to that")
     max_asks: int = Field(3, ge=1, description="samples bought in all when an answer cannot be parsed")
     price: Price | None = None
+    batch: BatchMode | None = Field(None, description="through the batch API of the server, slowly and cheaply")
 
     @field_validator("extra_body")
     @classmethod
@@ -115,6 +126,8 @@ class ChatModel(Endpoint):
             raise ValueError("launch starts a server of its own: leave out base_url and endpoints")
         if self.is_testbed and self.endpoints:
             raise ValueError("the testbed has no further endpoints")
+        if self.batch and (self.launch or self.endpoints or self.is_testbed):
+            raise ValueError("batch goes through one server at a URL: leave out launch, endpoints and the testbed")
         return self
 
     def asks_like(self, other: ChatModel) -> bool:

@@ -116,6 +116,12 @@ class BudgetReached(RewardDistillerError):
         )
 
 
+class BatchesPending(RewardDistillerError):
+    """Calls were handed over in batches that are not answered yet, and the run was told not to wait."""
+
+    exit_code = 13
+
+
 class RunFailed(RewardDistillerError):
     """One of the runs that a command started; it ends with that run's exit code."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from helpers import fake
@@ -34,7 +35,7 @@ REQUESTS = [build_request(fake(), [{"role": "user", "content": f"question {n} â˜
 
 def version_1(path, damaged: str = "") -> None:
     """Answered, refused and lost calls, in an order that is not that of their keys."""
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         db.executescript(VERSION_1)
         for number, request in enumerate(REQUESTS, 1):
             key = request_key(request)
@@ -89,13 +90,13 @@ def filled(folder: Path) -> Path:
 
 
 def execute(path, *statements: str) -> None:
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         for statement in statements:
             db.execute(statement)
 
 
 def counts(path) -> tuple[int, int, int]:
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db:
         return tuple(
             db.execute(f"SELECT count(*) FROM {t}").fetchone()[0] for t in ("requests", "attempts", "responses")
         )

@@ -13,7 +13,7 @@ from multidict import CIMultiDict
 from reward_distiller.balance import Failed
 from reward_distiller.config import Caps, Endpoint, Price, Sampling
 from reward_distiller.errors import BudgetReached, ConfigError, EndpointError
-from reward_distiller.teacher.endpoint import Overloaded, Refused, _accept
+from reward_distiller.teacher.endpoint import Overloaded, Refused, accept
 from reward_distiller.teacher.engine import open_engine
 from reward_distiller.teacher.http_client import Reply, Retry
 from reward_distiller.teacher.ledger import Ledger
@@ -150,9 +150,9 @@ def test_where_a_model_is_served_is_no_part_of_the_key(tmp_path):
 # -- what servers say no with --------------------------------------------------------------------------
 
 
-def accept(status: int, body, headers=None):
+def accepted(status: int, body, headers=None):
     said = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return _accept(fake(), Reply(status, CIMultiDict(headers or {}), said))
+    return accept(fake(), Reply(status, CIMultiDict(headers or {}), said))
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def accept(status: int, body, headers=None):
 @pytest.mark.parametrize("status", [400, 422])
 def test_a_parameter_at_fault_is_named_and_stops_the_run(status, body):
     with pytest.raises(EndpointError, match="parameter top_k"):
-        accept(status, body)
+        accepted(status, body)
 
 
 @pytest.mark.parametrize(
@@ -178,21 +178,21 @@ def test_a_parameter_at_fault_is_named_and_stops_the_run(status, body):
 )
 def test_what_is_too_long_is_a_counted_drop(body):
     with pytest.raises(Refused, match="too long for the model") as caught:
-        accept(400, body)
+        accepted(400, body)
     assert Failed(str(caught.value)).summary == "refused: too long for the model"
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", {"detail": []}, {"error": None}, {"error": {"param": 7}}])
 def test_other_refusals_concern_one_request(body):
     with pytest.raises(Refused):
-        accept(400, body)
+        accepted(400, body)
 
 
 @pytest.mark.parametrize(("status", "after"), [(429, "3"), (503, None), (529, "x")])
 def test_overload_is_told_from_failure(status, after):
     with pytest.raises(Overloaded) as caught:
-        accept(status, b"later", {"Retry-After": after} if after else None)
+        accepted(status, b"later", {"Retry-After": after} if after else None)
     assert caught.value.after == (3.0 if after == "3" else None)
     with pytest.raises(Retry) as failed:
-        accept(500, b"oops")
+        accepted(500, b"oops")
     assert not isinstance(failed.value, Overloaded)

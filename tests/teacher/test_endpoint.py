@@ -19,7 +19,7 @@ from reward_distiller.config import ChatModel, Sampling
 from reward_distiller.errors import ConfigError, EndpointError
 from reward_distiller.files import write_rows
 from reward_distiller.teacher.completion import read_completion
-from reward_distiller.teacher.endpoint import _accept, check_environment, printable, store
+from reward_distiller.teacher.endpoint import accept, check_environment, printable, store
 from reward_distiller.teacher.engine import open_engine
 from reward_distiller.teacher.http_client import Reply
 from reward_distiller.teacher.parsing import parse_response, parse_score
@@ -156,7 +156,7 @@ def test_a_server_that_repeats_the_key_does_not_bring_it_into_our_messages(monke
     model = ChatModel(model="m", base_url="http://here/v1", api_key_env="MY_KEY")
     response = Reply(status, {}, f"Incorrect API key provided: {KEY}".encode())
     with pytest.raises(Exception, match="Incorrect") as caught:
-        _accept(model, response)
+        accept(model, response)
     assert KEY not in str(caught.value)
     assert "MY_KEY" in str(caught.value)
 

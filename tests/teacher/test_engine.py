@@ -87,7 +87,7 @@ def test_identical_questions_in_flight_are_bought_once_and_all_answered(tmp_path
         outcomes = engine.ask(fake(), "s", questions)
         assert outcomes == {q.id: Answer("7", "7") for q in questions}
         assert engine.bought == len(transport.asked) == 2
-        assert engine.spent["s", "teacher"].calls == 2
+        assert engine.spent["s", "teacher"].cost.calls == 2
 
 
 def test_no_more_requests_are_in_flight_than_concurrency_allows(tmp_path):
@@ -200,19 +200,20 @@ def test_what_the_ledger_answers_is_not_asked_but_still_counted(tmp_path):
         assert engine.ask(fake(concurrency=1, timeout=1.0), "s", questions) == first
         assert engine.bought == 0
         assert dict(engine.spent) == spent
-        spent = engine.spent["s", "teacher"]
-        assert (spent.calls, spent.input_tokens, spent.output_tokens, spent.without_usage) == (2, 2, 6, 0)
-        assert spent.money(Price(input=1e6, output=2e6)) == 2 + 12
-        assert spent.money(None) is None
+        row = {"step": "s", "model": "teacher", "calls": 2, "input_tokens": 2, "output_tokens": 6, "without_usage": 0}
+        assert engine.cost() == [row | {"money": None}]
+    with fake_engine(tmp_path, lambda request: EndpointError("must not be asked")) as (engine, _):
+        engine.ask(fake(price=Price(input=1e6, output=2e6)), "s", questions)
+        assert engine.cost() == [row | {"money": 2.0 + 12.0}]
 
 
 def test_the_cost_is_not_known_where_one_answer_came_without_usage(tmp_path):
     body = json.loads(completion_body("teacher", "ok", 1, "x"))
     del body["usage"]
     with fake_engine(tmp_path, lambda request: json.dumps(body).encode()) as (engine, _):
-        assert engine.ask(fake(), "s", [question()])["q"] == Answer("ok", "ok")
-        assert engine.spent["s", "teacher"].without_usage == 1
-        assert engine.spent["s", "teacher"].money(Price(input=1, output=1)) is None
+        assert engine.ask(fake(price=Price(input=1, output=1)), "s", [question()])["q"] == Answer("ok", "ok")
+        [row] = engine.cost()
+        assert (row["without_usage"], row["money"]) == (1, None)
 
 
 def test_two_questions_with_one_id_are_a_mistake_of_the_caller(tmp_path):

@@ -164,7 +164,7 @@ def test_an_empty_file_is_migrated_and_opened_again(tmp_path):
     for _ in range(2):
         with Ledger.open(path):
             pass
-    assert rows(path, "PRAGMA user_version") == [(2,)]
+    assert rows(path, "PRAGMA user_version") == [(3,)]
     assert rows(path, "PRAGMA journal_mode") == [("wal",)]
 
 

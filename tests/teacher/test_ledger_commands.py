@@ -276,7 +276,7 @@ def test_an_old_ledger_is_brought_up_to_date_by_the_command_that_the_error_names
     version_1(path)
     with pytest.raises(LedgerError, match="ledger upgrade"):
         run("stats", path)
-    assert "version 2" in run("upgrade", path)
+    assert "version 3" in run("upgrade", path)
     assert "21 requests" in run("stats", path)
     assert "21 requests" in run("stats", path)
 

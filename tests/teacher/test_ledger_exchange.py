@@ -113,11 +113,11 @@ def test_a_persons_answers_are_read_by_a_run_and_cost_nothing(tmp_path):
     assert outcomes["0"] == Answer("Anna ☃ 0", "Anna ☃ 0")
     assert outcomes["2"] == Answer("bought", "bought")
     assert len(transport.asked) == engine.bought == 1
-    assert (spent.calls, spent.without_usage) == (3, 0)
+    assert (spent.cost.calls, spent.without_usage) == (3, 0)
     found = json.loads(run("stats", tmp_path / "ledger.sqlite", "--json"))
     by_step = {line["step"]: (line["committed"], line["imported"]) for line in found["lines"]}
     assert by_step == {"imported": (0, 2), "s": (1, 0)}
-    assert (spent.input_tokens, spent.output_tokens) == tuple(
+    assert (spent.cost.input_tokens, spent.cost.output_tokens) == tuple(
         found["total"][f"{side}_tokens"] for side in ("input", "output")
     )
 

@@ -41,7 +41,7 @@ def test_a_ledger_of_version_1_opens_and_keeps_everything(tmp_path):
             body = completion_body("teacher", "answer 3", 1, "x")
             assert ledger.get(request_key(REQUESTS[2])) == Stored(body, 3, 4)
         assert {table: sorted(rows, key=str) for table, rows in contents(path).items()} == before
-    assert query(path, "PRAGMA user_version") == [(2,)]
+    assert query(path, "PRAGMA user_version") == [(3,)]
     assert query(path, "PRAGMA integrity_check") == [("ok",)]
 
 
@@ -109,7 +109,7 @@ def test_a_reader_brings_nothing_up_to_date_and_says_how_to(tmp_path):
     path = tmp_path / "ledger.sqlite"
     version_1(path)
     before = path.read_bytes()
-    with pytest.raises(LedgerError, match=r"version 1; this package reads version 2\. .*ledger upgrade"):
+    with pytest.raises(LedgerError, match=r"version 1; this package reads version 3\. .*ledger upgrade"):
         Ledger.read(path).__enter__()
     assert path.read_bytes() == before
 

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from reward_distiller import __version__
+from reward_distiller.cli import batch, ledger, prepare, quarantine, testbed
 from reward_distiller.cli import compare as comparing
 from reward_distiller.cli import evaluate as evaluating
-from reward_distiller.cli import ledger, prepare, quarantine, testbed
 from reward_distiller.cli.compare import parts_of
 from reward_distiller.cli.estimates import estimate_table
 from reward_distiller.config import Config, load_comparison, load_config
@@ -23,6 +23,7 @@ from reward_distiller.recipes.scoring import score_file
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
+app.add_typer(batch.app, name="batch")
 app.add_typer(ledger.app, name="ledger")
 app.add_typer(prepare.app, name="prepare")
 app.add_typer(quarantine.app, name="quarantine")

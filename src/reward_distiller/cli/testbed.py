@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from reward_distiller.errors import ConfigError
+from reward_distiller.testbed.batches import FAULTS as BATCH_FAULTS
 from reward_distiller.testbed.faults import FAULTS
 from reward_distiller.testbed.server import serve_forever
 
@@ -28,6 +29,10 @@ def serve(
     ] = None,
     hang_seconds: Annotated[float, typer.Option(min=0, help="how long a hanging request stays open")] = 30.0,
     api_key_env: Annotated[str | None, typer.Option(help="environment variable with the key to ask for")] = None,
+    batch_looks: Annotated[int, typer.Option(min=0, help="how often a batch is looked at before it has ended")] = 0,
+    batch_fault: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help=f"of the next batch; names: {', '.join(BATCH_FAULTS)}")
+    ] = None,
 ) -> None:
     """Serve the scripted teacher and candidates in OpenAI's format, misbehaving as often as you say.
 
@@ -39,7 +44,15 @@ def serve(
     if api_key_env and not api_key:
         raise ConfigError(f"the environment variable {api_key_env} is not set. Set it, then run again")
     rates = dict(_rate(text) for text in fault or [])
-    serve_forever(port, api_key=api_key, latency=latency, faults=rates, hang_seconds=hang_seconds)
+    serve_forever(
+        port,
+        api_key=api_key,
+        latency=latency,
+        faults=rates,
+        hang_seconds=hang_seconds,
+        batch_looks=batch_looks,
+        batch_faults=batch_fault or (),
+    )
 
 
 def _rate(text: str) -> tuple[str, float]:

@@ -80,7 +80,7 @@ class _Estimating:
 
 
 def _cost(model: ChatModel, read: int, written: int) -> Cost:
-    return cost_of_call(model.price, read, written)
+    return cost_of_call(model.price, read, written, model.batch.price_factor if model.batch else 1.0)
 
 
 def _worst(model: ChatModel, request: dict[str, Any], more: int) -> Cost:

@@ -40,7 +40,7 @@ class TeacherCritic:
         return {"teacher": request, "template": content_id(self.templates.source("critique"))}
 
     def cost(self) -> list[dict[str, Any]]:
-        return self.engine.cost([self.teacher])
+        return self.engine.cost()
 
 
 @contextmanager

@@ -72,7 +72,7 @@ class Judge:
         }
 
     def cost(self) -> list[dict[str, Any]]:
-        return self.engine.cost([self.model])
+        return self.engine.cost()
 
     def answer(self, examples: Sequence[Example], advance: Callable[[], None]) -> list[Answer]:
         """Raises CallsFailed where the server gave up on a question that it may answer another time."""

@@ -67,7 +67,7 @@ def filter_labels(
             seed=seed,
         )
         engine.say_calls()
-        cost = engine.cost([model])
+        cost = engine.cost()
     quarantine = output.with_suffix(".quarantine.jsonl")
     quarantine.unlink(missing_ok=True)
     if unusable := [row for balance in balances for row in balance.quarantine]:

@@ -194,7 +194,7 @@ def construct_into(folder: Path, config: Config, parts: Parts, *, offline: bool 
         finally:
             _write_balances(folder, construction.balances)
         engine.say_calls()
-        cost = engine.cost(asked)
+        cost = engine.cost()
     if not pairs:
         raise TrainingError(f"no pair came out. {folder / 'balance.json'} says what became of each record")
     write_pairs(folder / "pairs.jsonl", pairs)

@@ -82,6 +82,11 @@ class Budget:
         self.reserved += -reservation.worst
         self.spent += reservation.worst if actual is None else actual
 
+    def correct(self, counted: Cost, actual: Cost) -> None:
+        """What was spent before turns out to be another amount than it was counted at: an answer came after all."""
+        self.spent += actual
+        self.spent += -counted
+
 
 def _amount(cost: Cost, cap: str) -> Decimal | int:
     amount: Decimal | int | None = getattr(cost, cap)

@@ -40,9 +40,15 @@ class Cost:
 NOTHING = Cost()
 
 
-def cost_of_call(price: Price | None, input_tokens: int, output_tokens: int) -> Cost:
-    """What one call costs that reads and writes so many tokens; `price` is per million."""
-    money = None
-    if price is not None:
-        money = (input_tokens * Decimal(str(price.input)) + output_tokens * Decimal(str(price.output))) / 1_000_000
+def money_of(price: Price | None, input_tokens: float, output_tokens: float) -> Decimal | None:
+    """What so many tokens cost; `price` is per million. Tokens at a part of the price count as that part of a token."""
+    if price is None:
+        return None
+    read, written = Decimal(str(input_tokens)), Decimal(str(output_tokens))
+    return (read * Decimal(str(price.input)) + written * Decimal(str(price.output))) / 1_000_000
+
+
+def cost_of_call(price: Price | None, input_tokens: int, output_tokens: int, factor: float = 1.0) -> Cost:
+    """What one call costs that reads and writes so many tokens, at `factor` times the price."""
+    money = money_of(price, input_tokens * factor, output_tokens * factor)
     return Cost(input_tokens, output_tokens, 1, money)

@@ -58,6 +58,11 @@ def build_request(
     return {**request, **extra, **model.extra_body}
 
 
+def wire_body(request: dict[str, Any]) -> dict[str, Any]:
+    """What a server is sent: the sample's index tells samples apart in the ledger only."""
+    return {name: value for name, value in request.items() if name != "sample"}
+
+
 def check_environment(model: ChatModel) -> None:
     """Raise ConfigError where a key or header that the config names is not set, before any call is made."""
     for place in model.places.values():
@@ -92,14 +97,14 @@ class HttpTransport:
         self._http = HttpClient()
 
     async def send(self, model: ChatModel, request: dict[str, Any]) -> bytes:
-        body = {k: v for k, v in request.items() if k != "sample"}  # the index tells samples apart in the ledger only
-        return _accept(model, await self._http.request(model, "POST", "chat/completions", body))
+        return accept(model, await self._http.request(model, "POST", "chat/completions", wire_body(request)))
 
     async def close(self) -> None:
         await self._http.close()
 
 
-def _accept(model: ChatModel, reply: Reply) -> bytes:
+def accept(model: ChatModel, reply: Reply) -> bytes:
+    """The body of a successful reply. Raises Retry, Refused or EndpointError for any other."""
     status, where = reply.status, f"model {model.model!r} at {model.base_url}"
     if status == 200:
         return reply.body
@@ -156,11 +161,12 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == " " else repr(c)[1:-1] for c in text)
 
 
-def store(body: bytes) -> Stored:
+def store(body: bytes, price_factor: float = 1.0) -> Stored:
     """A body with the usage that the server put into it, where it did."""
     try:
         usage = json.loads(body)["usage"]
         counts = [usage.get("prompt_tokens"), usage.get("completion_tokens")]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         counts = [None, None]
-    return Stored(body, *(c if isinstance(c, int) and 0 <= c < 2**62 else None for c in counts))
+    read, written = (c if isinstance(c, int) and 0 <= c < 2**62 else None for c in counts)
+    return Stored(body, read, written, price_factor)

@@ -11,49 +11,50 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from reward_distiller.balance import Balance, Failed, Quarantined
 from reward_distiller.config import Caps, ChatModel, Price
-from reward_distiller.console import say, track
+from reward_distiller.console import say
 from reward_distiller.errors import CallsFailed
-from reward_distiller.records import canonical_json
+from reward_distiller.teacher.asking import Asking
+from reward_distiller.teacher.batch_asking import BatchAsking
 from reward_distiller.teacher.budget import Budget
-from reward_distiller.teacher.buying import Buyer
-from reward_distiller.teacher.commits import Commits
-from reward_distiller.teacher.completion import read_completion
-from reward_distiller.teacher.endpoint import HttpTransport, Transport, build_request
+from reward_distiller.teacher.cost import NOTHING, Cost, cost_of_call
+from reward_distiller.teacher.endpoint import HttpTransport, Transport
 from reward_distiller.teacher.launch import LocalServers, LocalTransport
-from reward_distiller.teacher.ledger import BATCH, Ledger, Stored, key_of_text, request_key
+from reward_distiller.teacher.ledger import Ledger, Stored
 from reward_distiller.teacher.pool import Pool
 from reward_distiller.teacher.questions import Answer, Question
+from reward_distiller.teacher.reading import ask_for
 from reward_distiller.teacher.spending import budget_of
-from reward_distiller.teacher.turns import Turns
 
 T = TypeVar("T")
-GRACE = 20.0  # seconds for answers in flight when a run must stop
-
-
-class Truncated(Exception):
-    """The answer ended at max_tokens. Asking again would end there too."""
 
 
 @dataclass
 class Spent:
-    """What a run's answers took, whenever they were bought."""
+    """What a run's answers took, whenever they were bought. Money is not known where there are any without usage."""
 
-    calls: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
+    cost: Cost = NOTHING
     without_usage: int = 0  # answers whose server did not say what they took
 
-    def money(self, price: Price | None) -> float | None:
-        """None where it cannot be known."""
-        if price is None or self.without_usage:
-            return None
-        return (self.input_tokens * price.input + self.output_tokens * price.output) / 1e6
+    def add(self, stored: Stored, price: Price | None) -> None:
+        tokens = stored.input_tokens or 0, stored.output_tokens or 0
+        self.cost += cost_of_call(price, *tokens, stored.price_factor)
+        self.without_usage += stored.input_tokens is None or stored.output_tokens is None
+
+    def as_dict(self) -> dict[str, Any]:
+        known = self.cost.money is not None and not self.without_usage
+        return {
+            "calls": self.cost.calls,
+            "input_tokens": self.cost.input_tokens,
+            "output_tokens": self.cost.output_tokens,
+            "without_usage": self.without_usage,
+            "money": float(self.cost.money) if known else None,  # type: ignore[arg-type]
+        }
 
 
 @dataclass
@@ -83,7 +84,8 @@ class Engine:
         """
         if len({q.id for q in questions}) != len(questions):
             raise ValueError(f"step {step}: two questions share an id")
-        return asyncio.run(_Asking(self, model, step).all(questions))
+        asking = BatchAsking(self, model, step) if model.batch else Asking(self, model, step)
+        return asyncio.run(asking.all(questions))
 
     def ask_counted(
         self, model: ChatModel, step: str, questions: Sequence[Question[T]], balance: Balance
@@ -110,12 +112,16 @@ class Engine:
         if unknown := self.ledger.unknown_attempts:
             say(f"ledger: {unknown} attempts have no known outcome; they count at their worst case (ledger stats)")
 
-    def cost(self, models: Sequence[ChatModel]) -> list[dict[str, Any]]:
+    def count(self, model: ChatModel, step: str, key: str, stored: Stored) -> None:
+        """An answer is read; what it took counts once."""
+        if key not in self.counted:
+            self.counted.add(key)
+            self.spent[step, model.model].add(stored, model.price)
+
+    def cost(self) -> list[dict[str, Any]]:
         """One row a step and model, of all answers that were read; money is None where it cannot be known."""
-        prices = {m.model: m.price for m in models}
         return [
-            {"step": step, "model": model, **asdict(spent), "money": spent.money(prices[model])}
-            for (step, model), spent in sorted(self.spent.items())
+            {"step": step, "model": model, **spent.as_dict()} for (step, model), spent in sorted(self.spent.items())
         ]
 
     def missing(self, model: ChatModel, questions: Sequence[Question[Any]]) -> int:
@@ -140,151 +146,8 @@ class Engine:
 
 def requests_of(model: ChatModel, questions: Sequence[Question[Any]]) -> dict[str, dict[str, Any]]:
     """The distinct requests for a first answer, by key."""
-    built = [build_request(model, q.messages, q.first_sample, q.extra) for q in questions]
-    return {request_key(request): request for request in built}
-
-
-class _Call(NamedTuple):
-    """A request, as it is and as canonical JSON, and its key in the ledger."""
-
-    request: dict[str, Any]
-    text: str
-    key: str
-
-
-class _Asking:
-    """One `ask`: workers that share an iterator of questions, and what they buy their answers with."""
-
-    def __init__(self, engine: Engine, model: ChatModel, step: str):
-        self.engine, self.model, self.step = engine, model, step
-        self.places = model.places
-        self.transports = engine.transports_of(self.places)
-        self.commits = Commits(engine.ledger)
-        self.turns = Turns(engine.pool_of(self.places), engine.budget)
-        self.buyer = Buyer(model, step, self.places, self.transports, self.turns, self.commits, engine.first_backoff)
-        self.twins: dict[str, asyncio.Future[Stored | Failed]] = {}  # what is being bought, for who asks the same
-
-    async def all(self, questions: Sequence[Question[T]]) -> dict[str, Answer[T] | Quarantined | Failed]:
-        outcomes: dict[str, Answer[T] | Quarantined | Failed] = {}
-        writer = asyncio.create_task(self.commits.run())
-        with track(f"{self.step}: {self.model.model}", len(questions)) as advance:
-            rest = self._looked_up(questions)
-
-            async def worker() -> None:
-                for question, call, known in rest:
-                    outcomes[question.id] = await self._outcome(question, call, known)
-                    advance()
-                    if self.buyer.stopping:
-                        return
-
-            most = sum(place.concurrency for place in self.places.values())
-            workers = [asyncio.create_task(worker()) for _ in range(min(most, len(questions)))]
-            done = asyncio.gather(*workers)
-            either: list[asyncio.Future[Any]] = [done, writer]
-            try:
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-                if writer.done():  # it ends only by an error, and nobody can go on without it
-                    await writer
-                await done
-            finally:
-                await self._stop(workers, writer)
-                await asyncio.gather(done, return_exceptions=True)
-                writer_failed = writer.done()
-                writer.cancel()
-                await asyncio.gather(writer, return_exceptions=True)
-                if not writer_failed:
-                    self.commits.flush()
-                self.engine.bought += self.buyer.sent
-                for transport in self.transports.values():
-                    if isinstance(transport, HttpTransport):
-                        await transport.close()
-        return outcomes
-
-    async def _stop(self, workers: list[asyncio.Task[None]], writer: asyncio.Future[Any]) -> None:
-        """End the workers; what is in flight is paid for and may still land, but nothing is sent any more."""
-        self.buyer.stop()
-        self.turns.stop()
-        ending: asyncio.Future[Any] = asyncio.gather(*workers, return_exceptions=True)
-        await asyncio.sleep(0)  # who only waits for a turn is gone
-        if not ending.done() and not writer.done():
-            say(f"{self.step}: stopping; up to {GRACE:g} s for {self.buyer.in_flight} answers in flight")
-            await asyncio.wait([ending, writer], timeout=GRACE, return_when=asyncio.FIRST_COMPLETED)
-        for worker in workers:
-            worker.cancel()
-        await ending
-
-    def _looked_up(self, questions: Sequence[Question[T]]) -> Iterator[tuple[Question[T], _Call, Stored | None]]:
-        """Every question with its first call and the ledger's answer to that, looked up many at a time."""
-        for start in range(0, len(questions), BATCH):
-            some = questions[start : start + BATCH]
-            calls = [self._call(question, 0) for question in some]
-            known = self.engine.ledger.get_many(call.key for call in calls)
-            for question, call in zip(some, calls, strict=True):
-                yield question, call, known.get(call.key)
-
-    def _call(self, question: Question[T], number: int) -> _Call:
-        """The call for the answer of that number to a question."""
-        request = build_request(self.model, question.messages, question.first_sample + number, question.extra)
-        text = canonical_json(request)
-        return _Call(request, text, key_of_text(text))
-
-    async def _outcome(
-        self, question: Question[T], call: _Call, known: Stored | None
-    ) -> Answer[T] | Quarantined | Failed:
-        texts: list[str] = []
-        reason = ""
-        for number in range(self.model.max_asks):
-            if number:
-                call = self._call(question, number)
-                known = self.engine.ledger.get(call.key)
-            response = await self._response(call, known)
-            if isinstance(response, Failed):
-                return response
-            texts.append(response.body.decode("utf-8", "replace"))
-            try:
-                completion = read_completion(response.body)
-                texts[-1] = completion.text
-                if completion.finish_reason == "length":
-                    raise Truncated(f"truncated at {self.model.sampling.max_tokens} tokens; raise sampling.max_tokens")
-                return Answer(question.read(completion), completion.text)
-            except Truncated as error:
-                return Quarantined(str(error), tuple(texts))
-            except ValueError as error:
-                reason = str(error)
-        return Quarantined(reason, tuple(texts))
-
-    async def _response(self, call: _Call, known: Stored | None) -> Stored | Failed:
-        """What the ledger had, what a twin of the call has brought or will bring, or bought."""
-        found: Stored | Failed | None = known
-        if found is None and self.engine.offline:
-            return Failed("not in the ledger", gave_up=True)
-        if found is None and call.key in self.twins:
-            found = await asyncio.shield(self.twins[call.key])
-        elif found is None and call.key in self.engine.counted:
-            found = self.engine.ledger.get(call.key)
-        if found is None:
-            found = await self._bought(call)
-        if isinstance(found, Stored) and call.key not in self.engine.counted:
-            self.engine.counted.add(call.key)
-            self._count(found)
-        return found
-
-    async def _bought(self, call: _Call) -> Stored | Failed:
-        twin = self.twins[call.key] = asyncio.get_running_loop().create_future()
-        try:
-            found = await self.buyer.buy(call.key, call.text, call.request)
-            twin.set_result(found)
-            return found
-        finally:
-            twin.cancel()  # where it has no result: the error ends the run, and whoever waits with it
-            del self.twins[call.key]
-
-    def _count(self, stored: Stored) -> None:
-        spent = self.engine.spent[self.step, self.model.model]
-        spent.calls += 1
-        spent.input_tokens += stored.input_tokens or 0
-        spent.output_tokens += stored.output_tokens or 0
-        spent.without_usage += stored.input_tokens is None or stored.output_tokens is None
+    asked = (ask_for(model, question, 0) for question in questions)
+    return {call.key: call.request for call in asked}
 
 
 @contextmanager

@@ -58,11 +58,15 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True)
 class Stored:
-    """A committed response: the raw body as received, and the tokens it was billed for, where the server said so."""
+    """A committed response: the raw body as received, and the tokens it was billed for, where the server said so.
+
+    They were billed at `price_factor` times the model's price.
+    """
 
     body: bytes
     input_tokens: int | None
     output_tokens: int | None
+    price_factor: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ class LedgerReader:
 
     def get(self, key: str) -> Stored | None:
         """The committed response to a call, whoever bought it and whenever."""
-        query = "SELECT body, input_tokens, output_tokens FROM responses WHERE key = ?"
+        query = "SELECT body, input_tokens, output_tokens, price_factor FROM responses WHERE key = ?"
         try:
             row = self._db.execute(query, (key,)).fetchone()
         except sqlite3.Error as error:
@@ -197,8 +201,8 @@ class Ledger(LedgerReader):
         if not calls and not outcomes:
             return []
         with self.transaction() as db:
-            _insert_outcomes(db, outcomes)
-            return _insert_attempts(db, calls)
+            insert_outcomes(db, outcomes)
+            return insert_attempts(db, calls)
 
     def take_in(self, answers: Iterable[tuple[Call, bytes]]) -> TakenIn:
         """Commit answers that were bought elsewhere, under attempts of outcome `imported` that were billed no tokens.
@@ -210,7 +214,7 @@ class Ledger(LedgerReader):
             for call, body in answers:
                 there = self.get(call.key)
                 if there is None:
-                    [attempt] = _insert_attempts(db, [call])
+                    [attempt] = insert_attempts(db, [call])
                     _insert_responses(db, [(attempt, call.key, Stored(body, 0, 0))])
                     db.execute("UPDATE attempts SET outcome = 'imported', finished = started WHERE id = ?", (attempt,))
                     taken.added += 1
@@ -247,7 +251,7 @@ class Ledger(LedgerReader):
             ) from error
 
 
-def _insert_attempts(db: sqlite3.Connection, calls: Sequence[Call]) -> list[int]:
+def insert_attempts(db: sqlite3.Connection, calls: Sequence[Call], batch: int | None = None) -> list[int]:
     """Their ids."""
     now = time.time()
     first = db.execute("SELECT coalesce(max(id), 0) + 1 FROM attempts").fetchone()[0]
@@ -256,13 +260,13 @@ def _insert_attempts(db: sqlite3.Connection, calls: Sequence[Call]) -> list[int]
         [(call.key, call.model, call.request) for call in calls],
     )
     db.executemany(
-        "INSERT INTO attempts (id, key, step, started, worst_input, worst_output) VALUES (?, ?, ?, ?, ?, ?)",
-        [(id_, call.key, call.step, now, call.worst_input, call.worst_output) for id_, call in enumerate(calls, first)],
+        "INSERT INTO attempts (id, key, step, started, worst_input, worst_output, batch) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [(id_, c.key, c.step, now, c.worst_input, c.worst_output, batch) for id_, c in enumerate(calls, first)],
     )
     return list(range(first, first + len(calls)))
 
 
-def _insert_outcomes(db: sqlite3.Connection, outcomes: Sequence[tuple[int, str, Outcome]]) -> None:
+def insert_outcomes(db: sqlite3.Connection, outcomes: Sequence[tuple[int, str, Outcome]]) -> None:
     now = time.time()
     ends: list[tuple[str | None, str | None, float, int]] = []
     for attempt, _, outcome in outcomes:
@@ -278,14 +282,15 @@ def _insert_outcomes(db: sqlite3.Connection, outcomes: Sequence[tuple[int, str, 
 
 def _insert_responses(db: sqlite3.Connection, answers: Sequence[tuple[int, str, Stored]]) -> None:
     db.executemany(
-        "INSERT OR IGNORE INTO responses (key, attempt, input_tokens, output_tokens, body) VALUES (?, ?, ?, ?, ?)",
-        [(key, attempt, s.input_tokens, s.output_tokens, s.body) for attempt, key, s in answers],
+        "INSERT OR IGNORE INTO responses (key, attempt, input_tokens, output_tokens, price_factor, body) "
+        "VALUES (?, ?, ?, ?, ?, ?)",
+        [(key, attempt, s.input_tokens, s.output_tokens, s.price_factor, s.body) for attempt, key, s in answers],
     )
 
 
 def _stored(db: sqlite3.Connection, path: Path, keys: Sequence[str]) -> list[tuple[str, Stored]]:
     marks = ",".join("?" * len(keys))
-    query = f"SELECT key, body, input_tokens, output_tokens FROM responses WHERE key IN ({marks})"
+    query = f"SELECT key, body, input_tokens, output_tokens, price_factor FROM responses WHERE key IN ({marks})"
     with _reading(path):
         return [(key, Stored(*columns)) for key, *columns in db.execute(query, keys)]
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from decimal import Decimal
 from typing import Any
 
 from reward_distiller.config import ChatModel, Price
+from reward_distiller.teacher.cost import money_of
 from reward_distiller.teacher.endpoint import printable
 from reward_distiller.teacher.ledger import LedgerReader
 
@@ -24,16 +26,22 @@ _LINES = """
         total(a.outcome = 'committed' AND (r.input_tokens IS NULL OR r.output_tokens IS NULL)),
         total(CASE WHEN a.outcome IS NULL THEN a.worst_input END),
         total(CASE WHEN a.outcome IS NULL THEN a.worst_output END),
-        total(a.outcome IS NULL AND (a.worst_input IS NULL OR a.worst_output IS NULL))
+        total(a.outcome IS NULL AND (a.worst_input IS NULL OR a.worst_output IS NULL)),
+        total(r.input_tokens * r.price_factor), total(r.output_tokens * r.price_factor),
+        total(CASE WHEN a.outcome IS NULL THEN a.worst_input * coalesce(b.price_factor, 1.0) END),
+        total(CASE WHEN a.outcome IS NULL THEN a.worst_output * coalesce(b.price_factor, 1.0) END)
     FROM attempts a LEFT JOIN requests q ON q.key = a.key
-        LEFT JOIN responses r ON r.key = a.key AND r.attempt = a.id
+        LEFT JOIN responses r ON r.key = a.key AND r.attempt = a.id LEFT JOIN batches b ON b.id = a.batch
     GROUP BY 1, 2 ORDER BY 1, 2
 """
 
 
 @dataclass(frozen=True)
 class Line:
-    """The attempts of one model in one step. Tokens are those that committed answers were billed for."""
+    """The attempts of one model in one step. Tokens are those that committed answers were billed for.
+
+    In the fields `..._at_price`, which money is made of, a token that was billed at half its price counts as half.
+    """
 
     model: str
     step: str
@@ -48,14 +56,18 @@ class Line:
     worst_input: int  # tokens of the attempts of unknown outcome, at most
     worst_output: int
     without_worst: int  # attempts of unknown outcome whose worst case is not known, and not in the sums
+    input_at_price: float
+    output_at_price: float
+    worst_input_at_price: float
+    worst_output_at_price: float
 
-    def money(self, price: Price | None) -> float | None:
+    def money(self, price: Price | None) -> Decimal | None:
         """What the committed answers cost; None where it cannot be known."""
-        return _money(price, self.input_tokens, self.output_tokens, self.committed, self.without_usage)
+        return _money(price, self.input_at_price, self.output_at_price, self.committed, self.without_usage)
 
-    def worst_money(self, price: Price | None) -> float | None:
+    def worst_money(self, price: Price | None) -> Decimal | None:
         """What the attempts of unknown outcome cost at most; None where it cannot be known."""
-        return _money(price, self.worst_input, self.worst_output, self.unknown, self.without_worst)
+        return _money(price, self.worst_input_at_price, self.worst_output_at_price, self.unknown, self.without_worst)
 
 
 @dataclass(frozen=True)
@@ -102,7 +114,9 @@ class Report:
 def report(ledger: LedgerReader, prices: Prices | None = None) -> Report:
     """All calls of one moment. Raises LedgerError where the file cannot be read."""
     with ledger.snapshot():
-        lines = [Line(model, step, *map(int, counts)) for model, step, *counts in ledger.rows(_LINES)]
+        lines = [
+            Line(model, step, *map(int, counts[:-4]), *counts[-4:]) for model, step, *counts in ledger.rows(_LINES)
+        ]
         requests = int(next(ledger.rows("SELECT count(*) FROM requests"))[0])
     sums = {
         f.name: sum(getattr(line, f.name) for line in lines) for f in fields(Line) if f.name not in ("model", "step")
@@ -110,8 +124,8 @@ def report(ledger: LedgerReader, prices: Prices | None = None) -> Report:
     total = Line("total", "", **sums)
     if prices is None:
         return Report(requests, [*lines, total], None, None)
-    money = [line.money(prices.get(line.model)) for line in lines]
-    worst = [line.worst_money(prices.get(line.model)) for line in lines]
+    money = [_shown(line.money(prices.get(line.model))) for line in lines]
+    worst = [_shown(line.worst_money(prices.get(line.model))) for line in lines]
     return Report(requests, [*lines, total], [*money, _total(money)], [*worst, _total(worst)])
 
 
@@ -141,12 +155,14 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _money(price: Price | None, inputs: int, outputs: int, billed: int, not_known: int) -> float | None:
+def _money(price: Price | None, inputs: float, outputs: float, billed: int, not_known: int) -> Decimal | None:
     if not billed:
-        return 0.0
-    if price is None or not_known:
-        return None
-    return (inputs * price.input + outputs * price.output) / 1e6
+        return Decimal(0)
+    return None if not_known else money_of(price, inputs, outputs)
+
+
+def _shown(amount: Decimal | None) -> float | None:
+    return None if amount is None else float(amount)
 
 
 def _total(amounts: Sequence[float | None]) -> float | None:

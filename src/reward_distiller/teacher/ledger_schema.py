@@ -1,8 +1,9 @@
 """The ledger's tables, and how a file of an older version becomes one of this version: in one transaction, or not.
 
-Version 2 keeps the worst case of an attempt, and rows in the order in which they came, which is about the order in
-which a run reads them again. Version 1 had whole rows inside the index of keys (WITHOUT ROWID): rows of 1 KB left it
-no room to branch and spilled over, at a multiple of the space and of the time of a look-up.
+Version 3 knows batches, and at what part of its price an answer was billed. Version 2 keeps the worst case of an
+attempt, and rows in the order in which they came, which is about the order in which a run reads them again. Version 1
+had whole rows inside the index of keys (WITHOUT ROWID): rows of 1 KB left it no room to branch and spilled over, at a
+multiple of the space and of the time of a look-up.
 """
 
 from __future__ import annotations
@@ -57,6 +58,18 @@ MIGRATIONS = (
             ORDER BY attempt;
         DROP TABLE responses;
         ALTER TABLE responses_in_order RENAME TO responses;
+        """,
+    ),
+    (
+        "batches",
+        """
+        CREATE TABLE batches (
+            id INTEGER PRIMARY KEY, mark TEXT NOT NULL UNIQUE, model TEXT NOT NULL, endpoint TEXT NOT NULL,
+            price_factor REAL NOT NULL, started REAL NOT NULL, remote TEXT, status TEXT NOT NULL, ended REAL
+        );
+        ALTER TABLE attempts ADD COLUMN batch INTEGER;
+        ALTER TABLE responses ADD COLUMN price_factor REAL NOT NULL DEFAULT 1.0;
+        CREATE INDEX attempts_batch ON attempts (batch) WHERE batch IS NOT NULL;
         """,
     ),
 )

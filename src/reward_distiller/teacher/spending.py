@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from reward_distiller.config import Caps, ChatModel, Price
 from reward_distiller.teacher.budget import Budget
-from reward_distiller.teacher.cost import NOTHING, Cost, cost_of_call
+from reward_distiller.teacher.cost import NOTHING, Cost
 from reward_distiller.teacher.ledger import LedgerReader
 from reward_distiller.teacher.ledger_report import Line, Prices, prices_of, report
 
@@ -32,9 +32,10 @@ def spent(ledger: LedgerReader, prices: Prices) -> Cost:
 
 
 def _cost(line: Line, price: Price | None) -> Cost:
-    calls = line.committed + line.unknown
-    if not calls:
-        return NOTHING
-    cost = cost_of_call(price, line.input_tokens + line.worst_input, line.output_tokens + line.worst_output)
-    known = not line.without_usage and not line.without_worst
-    return Cost(cost.input_tokens, cost.output_tokens, calls, cost.money if known else None)
+    known, worst = line.money(price), line.worst_money(price)
+    return Cost(
+        line.input_tokens + line.worst_input,
+        line.output_tokens + line.worst_output,
+        line.committed + line.unknown,
+        None if known is None or worst is None else known + worst,
+    )

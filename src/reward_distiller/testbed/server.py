@@ -3,7 +3,7 @@
 For trying a real client against a server that costs nothing and misbehaves on purpose. Answers and
 faults depend on the request's body alone, and on how often that body was seen: only the first two asks
 of a body can meet a fault, so asking again always succeeds in the end. On asyncio's streams, in one
-thread: connections that wait cost next to nothing, and for three paths no web framework is needed.
+thread: connections that wait cost next to nothing, and for a few paths no web framework is needed.
 Listens on loopback; knows nothing of ledgers, retries or parsers.
 """
 
@@ -16,12 +16,13 @@ import signal
 import socket
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
 from reward_distiller.errors import ConfigError
 from reward_distiller.teacher.endpoint import Refused
+from reward_distiller.testbed.batches import PATHS, BatchDesk
 from reward_distiller.testbed.faults import check_rates, draw_fault, error_reply, spoiled
 from reward_distiller.testbed.models import MODELS, reply
 from reward_distiller.testbed.wire import LARGEST_HEAD, Malformed, Reply, Request, linger, read_request, reset
@@ -40,7 +41,15 @@ class ModelServer:
     """
 
     def __init__(
-        self, port: int, *, api_key: str | None, latency: float, faults: Mapping[str, float], hang_seconds: float
+        self,
+        port: int,
+        *,
+        api_key: str | None,
+        latency: float,
+        faults: Mapping[str, float],
+        hang_seconds: float,
+        batch_looks: int,
+        batch_faults: Sequence[str],
     ):
         self.faults = check_rates(faults)
         self.api_key, self.latency, self.hang_seconds = api_key, latency, hang_seconds
@@ -48,6 +57,7 @@ class ModelServer:
         self.lock = threading.Lock()
         self.answered: Counter[str] = Counter()
         self._written = 0
+        self.batches = BatchDesk(self._complete, self._bill, batch_looks, batch_faults)
         try:
             self._socket = socket.create_server(("127.0.0.1", port), backlog=WAITING_CONNECTIONS)
         except (OSError, OverflowError) as error:
@@ -123,7 +133,8 @@ class ModelServer:
             return False
         if writer.transport.is_closing():
             return False
-        billed = request.method == "POST" and answer.status == 200 and answer.broken_at is None
+        completes = (request.method, request.path.rstrip("/")) == ("POST", COMPLETIONS)
+        billed = completes and answer.status == 200 and answer.broken_at is None
         await self._write(writer, answer, request.stays, _digest(request.body) if billed else None)
         if answer.broken_at is not None:
             reset(writer)
@@ -142,6 +153,10 @@ class ModelServer:
         with self.lock:
             self._count(billed)
 
+    def _bill(self, body: bytes) -> None:
+        with self.lock:
+            self._count(_digest(body))
+
     def _count(self, billed: str | None) -> None:
         if billed is not None:
             self._written += 1
@@ -152,10 +167,13 @@ class ModelServer:
         path = request.path.rstrip("/")
         if (request.method, path) == ("GET", WRITTEN):
             return Reply(200, json.dumps({"written": self.written}).encode())
-        if (request.method, path) not in (("GET", LIST), ("POST", COMPLETIONS)):
+        batched = path.startswith(PATHS)
+        if not batched and (request.method, path) not in (("GET", LIST), ("POST", COMPLETIONS)):
             return error_reply(404, f"there is no {request.method} {request.path}")
         if self.api_key is not None and request.headers.get("authorization") != f"Bearer {self.api_key}":
             return error_reply(401, "no valid API key", "invalid_api_key")
+        if batched:
+            return self.batches.reply(request)
         if request.method == "GET":
             models = [{"id": name, "object": "model", "owned_by": "testbed"} for name in MODELS]
             return Reply(200, json.dumps({"object": "list", "data": models}).encode())
@@ -214,13 +232,24 @@ def serve(
     latency: float = 0.0,
     faults: Mapping[str, float] = {},
     hang_seconds: float = 30.0,
+    batch_looks: int = 0,
+    batch_faults: Sequence[str] = (),
 ) -> Iterator[ModelServer]:
     """Run a server in a thread of its own; it is shut down whichever way the block ends.
 
     `faults` gives rates by name (`faults.FAULTS`); `latency` is seconds before each answer, `hang_seconds` how long a
-    hanging request stays open. Raises ConfigError for an unknown fault and for a port that cannot be had.
+    hanging request stays open; `batch_looks` how often a batch is looked at before it ends, `batch_faults` what befalls
+    the first batches (`batches.FAULTS`). Raises ConfigError for an unknown fault and for a port that cannot be had.
     """
-    server = ModelServer(port, api_key=api_key, latency=latency, faults=faults, hang_seconds=hang_seconds)
+    server = ModelServer(
+        port,
+        api_key=api_key,
+        latency=latency,
+        faults=faults,
+        hang_seconds=hang_seconds,
+        batch_looks=batch_looks,
+        batch_faults=batch_faults,
+    )
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     try:
