@@ -205,6 +205,9 @@ class Annotation(Section):
         return self
 
 
+KL_SOURCES = ("kl_teacher", "kl_store", "kl_top_logprobs")
+
+
 class Refined(Section):
     """Refined pairs and generative regularization (paper, sections 3.2 to 3.4)."""
 
@@ -215,11 +218,15 @@ class Refined(Section):
     beta: float = Field(0.2, ge=0, le=1, description="weight of KL(teacher || student); 0 if there is no kl_teacher")
     kl_teacher: str | None = Field(None, description="folder or Hub id of a local LM of the student's vocabulary")
     kl_store: str | None = Field(None, description="file of the teacher's top-k log-probabilities, instead of its LM")
+    kl_top_logprobs: int | None = Field(
+        None, ge=1, description="instead of both: so many are asked for with the teacher's own responses"
+    )
+    kl_token_ids: bool = Field(False, description="as token ids, which vLLM gives; else their texts must tell them")
 
     @model_validator(mode="before")
     @classmethod
     def _no_teacher_no_kl(cls, data: Any) -> Any:
-        if isinstance(data, dict) and "beta" not in data and not (data.get("kl_teacher") or data.get("kl_store")):
+        if isinstance(data, dict) and "beta" not in data and not any(data.get(source) for source in KL_SOURCES):
             return {**data, "beta": 0.0}
         return data
 
@@ -227,11 +234,20 @@ class Refined(Section):
     def _weights(self) -> Refined:
         if self.alpha + self.beta >= 1:
             raise ValueError("alpha + beta must stay below 1: the margin loss weighs 1 - alpha - beta")
-        if self.kl_teacher is not None and self.kl_store is not None:
-            raise ValueError("name kl_teacher or kl_store, not both")
-        if self.beta > 0 and self.kl_teacher is None and self.kl_store is None:
+        named = [source for source in KL_SOURCES if getattr(self, source) is not None]
+        if len(named) > 1:
+            raise ValueError(f"name {' or '.join(named)}, not both")
+        if self.beta > 0 and not named:
             raise ValueError("beta > 0 needs kl_teacher, a local LM of the student's vocabulary; or set beta: 0")
         return self
+
+    @property
+    def reference_fields(self) -> dict[str, Any]:
+        """What the requests for the teacher's own responses hold beside their messages."""
+        if self.kl_top_logprobs is None or not self.beta:
+            return {}
+        ids = {"return_tokens_as_token_ids": True} if self.kl_token_ids else {}
+        return {"logprobs": True, "top_logprobs": self.kl_top_logprobs, **ids}
 
 
 class RMDistiller(Refined):
@@ -437,6 +453,8 @@ class Config(Section):
                 raise ValueError("scenario unlabeled needs a `teacher`")
         elif self.pairs is None or self.prompts is not None or self.candidates:
             raise ValueError("scenario labeled takes `pairs`, and neither `prompts` nor `candidates`")
+        if isinstance(own := self.of_method, Refined) and own.reference_fields and self.teacher is None:
+            raise ValueError(f"{self.method}.kl_top_logprobs needs a `teacher` that is asked for its own responses")
         return self
 
     _given: dict[str, Any] = PrivateAttr(default_factory=dict)

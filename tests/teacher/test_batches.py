@@ -11,7 +11,7 @@ from reward_distiller.balance import Failed, Quarantined
 from reward_distiller.cli.batch import app
 from reward_distiller.config import Caps, ChatModel
 from reward_distiller.errors import BatchesPending, BudgetReached, ConfigError, EndpointError
-from reward_distiller.teacher import ledger_batches
+from reward_distiller.teacher import batch_buying, ledger_batches
 from reward_distiller.teacher.batch_api import BatchApi
 from reward_distiller.teacher.batch_lines import BrokenLine, Result, custom_id, request_line, results
 from reward_distiller.teacher.engine import open_engine
@@ -186,7 +186,8 @@ def test_a_batch_whose_id_was_never_written_is_found_by_its_mark(tmp_path, direc
         assert (values(outcomes), bought, server.written) == (direct[0], 0, 12)
 
 
-def test_a_batch_that_the_server_does_not_know_counts_at_its_worst_case(tmp_path, direct):
+def test_a_batch_that_the_server_does_not_know_counts_at_its_worst_case(tmp_path, direct, monkeypatch):
+    monkeypatch.setattr(batch_buying, "LISTED_WITHIN", 0.3)
     with serve() as server:
         teacher = model(server, price={"input": 1, "output": 1})
         begun(tmp_path, teacher)

@@ -12,8 +12,8 @@ from reward_distiller.config import DataSource, World, fill_data_folder
 from reward_distiller.construct.recorded import alpaca_eval_pairs
 from reward_distiller.errors import ConfigError
 from reward_distiller.files import write_rows
-from reward_distiller.recipes.distributions import cache_distributions
-from reward_distiller.recipes.judges import JudgeSettings
+from reward_distiller.recipes.distributions import ask_distributions, cache_distributions
+from reward_distiller.recipes.judges import JudgeSettings, chat_model_of
 from reward_distiller.recipes.label_filter import filter_labels
 from reward_distiller.teacher.endpoint import printable
 from reward_distiller.testbed.parts import TestbedParts
@@ -46,19 +46,29 @@ def alpaca_eval(
 @app.command()
 def distributions(
     pairs: Annotated[str, typer.Option(help="file of pairs with `teacher_response`")],
-    teacher: Annotated[str, typer.Option(help="folder or Hub id of a local LM of the student's vocabulary")],
+    teacher: Annotated[
+        str, typer.Option(help="folder or Hub id of a local LM of the student's vocabulary; MODEL@URL of a vLLM server")
+    ],
     student: Annotated[str, typer.Option(help="folder or Hub id whose tokenizer and chat template the student has")],
     output: Annotated[str, typer.Option(help="file to write: .safetensors")],
     top_k: Annotated[int, typer.Option(min=1, help="tokens kept at each position")] = 128,
     chat_template: Annotated[str | None, typer.Option(help="file, for students that carry none")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...")] = None,
+    teacher_options: Annotated[
+        str, typer.Option(metavar="JSON", help='of MODEL@URL, as in a config: {"api_key_env": "KEY"}')
+    ] = "{}",
 ) -> None:
     """A teacher's top-k distributions over its responses, for `rm_distiller.kl_store`.
 
     Example: reward-distiller prepare distributions --pairs runs/mine/pairs.jsonl --teacher Qwen/Qwen3-14B
     --student Qwen/Qwen2.5-3B-Instruct --output runs/mine/teacher.safetensors
     """
-    count = cache_distributions(pairs, teacher, student, output, top_k, chat_template, device)
+    if "@" in teacher:
+        model = chat_model_of(teacher, JudgeSettings(endpoint=options_of(teacher_options)))
+        parts = TestbedParts(World(), seed=0)
+        count = ask_distributions(pairs, model, student, output, top_k, chat_template, parts)
+    else:
+        count = cache_distributions(pairs, teacher, student, output, top_k, chat_template, device)
     typer.echo(f"distributions of {count} teacher responses: {output}")
 
 

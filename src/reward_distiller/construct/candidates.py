@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from reward_distiller.balance import Balance
 from reward_distiller.config import ChatModel
@@ -13,8 +14,9 @@ from reward_distiller.teacher.parsing import parse_response
 from reward_distiller.teacher.questions import Answer, Question
 
 
-def candidate_questions(prompts: Sequence[Prompt]) -> list[Question[str]]:
-    return [Question(p.id, p.as_dicts(), parse_response) for p in prompts]
+def candidate_questions(prompts: Sequence[Prompt], fields: Mapping[str, Any] | None = None) -> list[Question[str]]:
+    """`fields` are further ones of the requests."""
+    return [Question(p.id, p.as_dicts(), parse_response, fields or {}) for p in prompts]
 
 
 def collect_candidates(

@@ -141,7 +141,7 @@ def estimate(
         found.unknown("annotate", teacher, about("pairwise_scores", both, prompts), orders)
     if plan.references or plan.refinement:
         without = list(prompts) or distinct_prompts([p for p in labeled if p.teacher_response is None])
-        found.known("reference", teacher, candidate_questions(without))
+        found.known("reference", teacher, candidate_questions(without, plan.reference_fields))
     if plan.refinement:
         refining = about("refinement", {"preferred": own, "rejected": theirs}, of_pairs)
         found.unknown("refine", teacher, refining)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
 
 from reward_distiller.balance import Balance
 from reward_distiller.config import Annotation, ChatModel
@@ -42,6 +42,7 @@ class ConstructionPlan:
 
     rewriting: Rewriting | None = None
     references: bool = False
+    reference_fields: Mapping[str, Any] = field(default_factory=dict)  # of the requests for the teacher's responses
     refinement: Refinement | None = None
     critiques: bool = False
     attributes: tuple[str, ...] = ()
@@ -104,7 +105,7 @@ class Construction:
         if self.teacher is None:
             return pairs  # critiques and attributes are read from the rows, or found missing when they are encoded
         if plan.references or plan.refinement:
-            pairs = self._note(*add_references(pairs, self.teacher, self.engine))
+            pairs = self._note(*add_references(pairs, self.teacher, self.engine, plan.reference_fields))
         if plan.refinement:
             pairs = self._refined(pairs, plan.refinement)
         if plan.critiques:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from reward_distiller.balance import Balance
 from reward_distiller.config import ChatModel
@@ -12,15 +13,17 @@ from reward_distiller.teacher.engine import Engine
 from reward_distiller.teacher.questions import Answer
 
 
-def ask_references(prompts: Sequence[Prompt], teacher: ChatModel, engine: Engine) -> tuple[dict[str, str], Balance]:
-    """The teacher's response to each prompt, by prompt id."""
+def ask_references(
+    prompts: Sequence[Prompt], teacher: ChatModel, engine: Engine, fields: Mapping[str, Any] | None = None
+) -> tuple[dict[str, str], Balance]:
+    """The teacher's response to each prompt, by prompt id. `fields` are further ones of the requests."""
     distinct: dict[str, Prompt] = {}
     balance = Balance("reference", "prompts", len(prompts))
     for prompt in prompts:
         if prompt.id in distinct:
             balance.lose("dropped", "duplicate prompt", prompt.id)
         distinct[prompt.id] = prompt
-    outcomes = engine.ask(teacher, "reference", candidate_questions(list(distinct.values())))
+    outcomes = engine.ask(teacher, "reference", candidate_questions(list(distinct.values()), fields))
     found: dict[str, str] = {}
     for identity in distinct:
         outcome = outcomes[identity]
@@ -32,10 +35,12 @@ def ask_references(prompts: Sequence[Prompt], teacher: ChatModel, engine: Engine
     return found, balance.check()
 
 
-def add_references(pairs: Sequence[Pair], teacher: ChatModel, engine: Engine) -> tuple[list[Pair], Balance]:
+def add_references(
+    pairs: Sequence[Pair], teacher: ChatModel, engine: Engine, fields: Mapping[str, Any] | None = None
+) -> tuple[list[Pair], Balance]:
     """Ask for a response to each prompt that has a pair without one. A pair stays when none comes."""
     prompts = {p.prompt.id: p.prompt for p in pairs if p.teacher_response is None}
-    found, balance = ask_references(list(prompts.values()), teacher, engine)
+    found, balance = ask_references(list(prompts.values()), teacher, engine, fields)
     completed = [
         p if p.teacher_response is not None else p.model_copy(update={"teacher_response": found.get(p.prompt.id)})
         for p in pairs

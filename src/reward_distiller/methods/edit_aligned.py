@@ -20,8 +20,9 @@ from reward_distiller.model.objectives import Objective, margin_regression
 
 def plan(config: Config) -> ConstructionPlan:
     own = config.edit_aligned
+    refinement = Refinement(own.scoring, own.tau_e, own.tau_s)
     return ConstructionPlan(
-        references=own.alpha > 0 or own.beta > 0, refinement=Refinement(own.scoring, own.tau_e, own.tau_s)
+        references=own.alpha > 0 or own.beta > 0, reference_fields=own.reference_fields, refinement=refinement
     )
 
 

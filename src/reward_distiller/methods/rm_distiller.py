@@ -29,7 +29,9 @@ LOSSES: dict[str, PairLoss] = {
 def plan(config: Config) -> ConstructionPlan:
     own = config.rm_distiller
     refinement = Refinement(own.scoring, own.tau_e, own.tau_s) if own.refine else None
-    return ConstructionPlan(references=own.alpha > 0 or own.beta > 0, refinement=refinement)
+    return ConstructionPlan(
+        references=own.alpha > 0 or own.beta > 0, reference_fields=own.reference_fields, refinement=refinement
+    )
 
 
 def stages(config: Config) -> tuple[Stage, ...]:

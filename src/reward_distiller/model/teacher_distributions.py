@@ -10,6 +10,7 @@ Knows no endpoints and no losses. Shapes: N entries of all tokens, T tokens, K t
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -203,7 +204,15 @@ class TopKStore:
         tensors |= {name: tensors[name].astype(np.int32) for name in ("id", "target")}  # checked: they fit
         about = {"format": FORMAT, "version": VERSION, "temperature": "1", "model": header.model}
         about |= {"fingerprint": header.fingerprint, "width": str(header.width), "max_k": str(header.max_k)}
-        write_bytes(path, save(tensors, about))
+        write_bytes(path, _same_bytes(save(tensors, about)))
+
+
+def _same_bytes(file: bytes) -> bytes:
+    """A safetensors file with its header in one order: as written, it is another one in each process."""
+    length = int.from_bytes(file[:8], "little")
+    header = canonical_json(json.loads(file[8 : 8 + length])).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + file[8 + length :]
 
 
 def fill_from_lm(lm: Any, sequences: Iterable[tuple[str, Encoded]], k: int) -> Iterator[TopKRows]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -46,22 +47,30 @@ class ReferenceLM:
 
 @dataclass(frozen=True)
 class StoredTeacher:
-    """The teacher's top-k log-probabilities, computed or bought before; found by prompt and response."""
+    """The teacher's top-k log-probabilities, computed or bought before; found by prompt and response.
+
+    With `gaps`, a response that the store lacks is taken as certain of its own tokens: there the KL is the NLL, so that
+    NLL and KL weigh alpha + beta together for every response.
+    """
 
     store: TopKStore
+    gaps: bool = False
 
     @classmethod
-    def open(cls, path: str, tokenizer: Any) -> StoredTeacher:
+    def open(cls, path: str | Path, tokenizer: Any, *, gaps: bool = False) -> StoredTeacher:
         """Raises ModelError where the store is of another vocabulary than the tokenizer's."""
         store = TopKStore.open(path)
         store.check_vocabulary(tokenizer)
-        return cls(store)
+        return cls(store, gaps)
 
     def of(self, responses: Sequence[Encoded], device: torch.device) -> TopK:
         ids, log_p = [], []
         for response in responses:
-            span = response.response
-            top = self.store.get(response.key, response.ids[span.start : span.stop]).padded()
+            targets = response.ids[response.response.start : response.response.stop]
+            if self.gaps and response.key not in self.store:
+                top = TopK(torch.tensor(targets)[:, None], torch.zeros(len(targets), 1))
+            else:
+                top = self.store.get(response.key, targets).padded()
             ids.append(top.ids_TK)
             log_p.append(top.log_p_TK)
         widest = max((x.shape[1] for x in ids), default=1)

@@ -35,10 +35,11 @@ from reward_distiller.processes import is_main, processes
 from reward_distiller.recipes.answering import Loaded, load_all
 from reward_distiller.recipes.card import model_card
 from reward_distiller.recipes.critics import TeacherCritic, teacher_critic
+from reward_distiller.recipes.distributions import keep_distributions
 from reward_distiller.recipes.evaluation import evaluate
 from reward_distiller.recipes.parts import Parts
 from reward_distiller.recipes.scorers import ModelScorer
-from reward_distiller.recipes.training import check_training, student_chat, train_into
+from reward_distiller.recipes.training import DISTRIBUTIONS, asks_for_chances, check_training, student_chat, train_into
 from reward_distiller.records import Pair, Prompt, content_id
 from reward_distiller.rows import rows_of
 from reward_distiller.teacher.endpoint import check_environment
@@ -121,6 +122,8 @@ def _train_and_evaluate(
     training, rest = split_prompts(made.pairs, config.evaluation.held_out, config.seed)
     held_out = [p for p in rest if p.source in ("sampled", "labeled")]  # what a method made of them is no test
     _check_critiques(config, [*training, *held_out])
+    if asks_for_chances(config):
+        keep_distributions(folder / DISTRIBUTIONS, config, parts, chat, training)
     facts = train_into(folder, config, parts, chat, training)
     if not is_main():
         return {}

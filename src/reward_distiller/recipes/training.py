@@ -48,6 +48,7 @@ from reward_distiller.processes import is_main, processes
 from reward_distiller.recipes.parts import Parts
 from reward_distiller.records import Pair, content_id
 
+DISTRIBUTIONS = "distributions.safetensors"  # of a run whose teacher gives them with its responses
 IN_THE_ID = {"prompt", "chosen", "rejected", "source"}  # of a pair: what its id is the hash of
 
 
@@ -63,7 +64,7 @@ def check_training(config: Config, parts: Parts, chat: ChatFormat) -> None:
     if any(stage.objective.kl_weight > 0 for stage in stages):
         if store := _kl_settings(config).kl_store:
             StoredTeacher.open(store, chat.tokenizer)
-        else:
+        elif not asks_for_chances(config):
             _kl_teacher(config, parts, chat)
 
 
@@ -85,7 +86,7 @@ def train_into(folder: Path, config: Config, parts: Parts, chat: ChatFormat, pai
     """
     method = method_named(config.method)
     stages = method.stages(config)
-    key = _run_key(config, chat, pairs)
+    key = _run_key(folder, config, chat, pairs)
     known = _facts(folder / "model")
     if known.get("run_key") == key:
         say(f"train: {folder / 'model'} is up to date")
@@ -165,7 +166,9 @@ def _train(
         say("train: no prompt fell to the validation share; the last step's weights are kept")
     for reason, count in sorted(dropped.items()):
         say(f"{stage.name}: {count} pairs: {reason}")
-    trainer = Trainer(network, stage.objective, settings, _token_teacher(config, parts, chat, stage), stage.name)
+    trainer = Trainer(
+        network, stage.objective, settings, _token_teacher(folder, config, parts, chat, stage), stage.name
+    )
     log_file = folder / ("training.jsonl" if stage.name == "train" else f"training-{stage.name}.jsonl")
     run_name = folder.name if stage.name == "train" else f"{folder.name}-{stage.name}"
     with open_log(log_file, settings.log_to, run_name, config.model_dump(mode="json")) as log:
@@ -227,9 +230,15 @@ def _written_critiques(file: Path, key: str) -> dict[str, list[str]] | None:
     return {row["id"]: [row["chosen"], row["rejected"]] for row in rows}
 
 
-def _run_key(config: Config, chat: ChatFormat, pairs: list[Pair]) -> str:
+def asks_for_chances(config: Config) -> bool:
+    """Whether the teacher's distributions come with its own responses, into the run folder."""
+    return bool(_kl_settings(config).reference_fields)
+
+
+def _run_key(folder: Path, config: Config, chat: ChatFormat, pairs: list[Pair]) -> str:
     """The hash of all that the trained weights come from."""
     kl = _kl_settings(config)
+    store = str(folder / DISTRIBUTIONS) if asks_for_chances(config) else kl.kl_store
     inputs = config.model_dump(mode="json", include={"method", "seed", "student", "training", config.method})
     for name in ("checkpoint_every", "log_to"):  # they change nothing
         inputs["training"].pop(name)
@@ -238,7 +247,7 @@ def _run_key(config: Config, chat: ChatFormat, pairs: list[Pair]) -> str:
             "pairs": [p.model_dump(mode="json", exclude={*IN_THE_ID, "provenance"}) for p in pairs],
             "config": inputs,
             "student": [fingerprint(chat.where), chat.tokenizer.chat_template],
-            "kl_teacher": fingerprint((kl.kl_teacher or kl.kl_store or "") if kl.beta else ""),
+            "kl_teacher": fingerprint((kl.kl_teacher or store or "") if kl.beta else ""),
             "versions": [__version__, torch.__version__, transformers.__version__],
         }
     )
@@ -280,9 +289,11 @@ def _kl_teacher(config: Config, parts: Parts, chat: ChatFormat) -> str:
     return path
 
 
-def _token_teacher(config: Config, parts: Parts, chat: ChatFormat, stage: Stage) -> TokenTeacher | None:
+def _token_teacher(folder: Path, config: Config, parts: Parts, chat: ChatFormat, stage: Stage) -> TokenTeacher | None:
     if stage.objective.kl_weight == 0:
         return None
+    if asks_for_chances(config):
+        return StoredTeacher.open(folder / DISTRIBUTIONS, chat.tokenizer, gaps=True)
     if store := _kl_settings(config).kl_store:
         return StoredTeacher.open(store, chat.tokenizer)
     lm = load_teacher_lm(_kl_teacher(config, parts, chat), device_of(config.training.device))

@@ -8,6 +8,7 @@ them. What a batch leaves unanswered goes into another one, up to the model's `r
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -28,6 +29,7 @@ from reward_distiller.teacher.ledger_batches import Batch
 from reward_distiller.teacher.reading import Asked
 from reward_distiller.teacher.worst_case import worst_case
 
+LISTED_WITHIN = 60.0  # seconds after it was begun: until then a batch that the server does not list may still come
 DOWNLOADS = 3  # of a file with broken lines, before they count as lost: the server keeps it, a proxy may cut it off
 
 
@@ -66,6 +68,8 @@ class BatchBuyer:
     async def take_in(self, batch: Batch) -> Batch:
         """A batch as it stands at the server now; where it has ended there, its results are committed."""
         remote = await (self.api.get(batch.remote) if batch.remote else self.api.find(batch.mark))
+        if remote is None and time.time() < batch.started + LISTED_WITHIN:
+            return batch
         if remote is None:
             ledger_batches.end(self.ledger, batch, ledger_batches.NOT_FOUND, [])
         elif remote.ended:

@@ -135,7 +135,7 @@ def _parameter(reply: Reply) -> str | None:
         if isinstance(said.get("detail"), list):
             name = ".".join(str(part) for part in said["detail"][0]["loc"] if part != "body")
         else:
-            name = said["error"]["param"]
+            name = said["error"]["param"].removeprefix("body.")
     except (ValueError, KeyError, IndexError, TypeError, AttributeError):
         return None
     return name if isinstance(name, str) and name and not name.startswith("messages") else None

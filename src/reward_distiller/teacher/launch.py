@@ -124,10 +124,13 @@ class LocalTransport(HttpTransport):
     def __init__(self, servers: LocalServers):
         super().__init__()
         self._servers = servers
+        self._places: dict[str, ChatModel] = {}
 
     async def send(self, model: ChatModel, request: dict[str, Any]) -> bytes:
-        base_url = await asyncio.to_thread(self._servers.base_url, model)
-        return await super().send(model.model_copy(update={"base_url": base_url}), request)
+        if model.model not in self._places:
+            base_url = await asyncio.to_thread(self._servers.base_url, model)
+            self._places[model.model] = model.model_copy(update={"base_url": base_url})
+        return await super().send(self._places[model.model], request)
 
 
 def _free_port() -> int:

@@ -25,7 +25,8 @@ class Question(Generic[T]):
 
     `extra` are fields that the request needs beside the model's own. `weigh` makes of a parsed value and the whole
     completion, with its tokens' probabilities, the value that counts. `first_sample` tells several askings of the same
-    messages apart: each has `max_asks` samples from there on.
+    messages apart: each has `max_asks` samples from there on. `reads_cut` where an answer that ends at max_tokens is
+    one: what matters is beside its text.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Question(Generic[T]):
     extra: Mapping[str, Any] = field(default_factory=dict)
     weigh: Callable[[T, Completion], T] | None = None
     first_sample: int = 0
+    reads_cut: bool = False
 
     def read(self, completion: Completion) -> T:
         """The value of an answer. Raises Unparsable."""

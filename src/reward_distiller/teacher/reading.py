@@ -47,7 +47,7 @@ def read_answer(model: ChatModel, question: Question[T], body: bytes) -> Answer[
     try:
         completion = read_completion(body)
         text = completion.text
-        if completion.finish_reason == "length":  # asked again, it would end there too
+        if completion.finish_reason == "length" and not question.reads_cut:  # asked again, it would end there too
             reason = f"truncated at {model.sampling.max_tokens} tokens; raise sampling.max_tokens"
             return Unusable(text, reason, final=True)
         return Answer(question.read(completion), text)
