@@ -3,12 +3,12 @@ PYTHON ?= python3
 SEED ?= 0
 BIN := .venv/bin
 
-.PHONY: demo test lint bench bench-teacher wheel clean
+.PHONY: demo test test-vllm lint bench bench-teacher wheel clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,hub,lora,plot,qlora,tensorboard,trackio]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,hub,lora,plot,qlora,ray,tensorboard,trackio]'
 	touch .venv/installed
 
 demo: .venv/installed
@@ -41,8 +41,17 @@ bench: .venv/installed .venv-trl/installed
 bench-teacher: .venv/installed .venv-curator/installed
 	$(BIN)/python -m bench.teacher
 
+# And vLLM, for tests of the real server on this machine's CPU; `make test-vllm VLLM=/path/to/vllm` takes one that is there.
+VLLM ?= .venv-vllm/bin/vllm
+.venv-vllm/bin/vllm: tests/vllm/install.sh
+	tests/vllm/install.sh .venv-vllm
+	touch .venv-vllm/bin/vllm
+
+test-vllm: .venv/installed $(VLLM)
+	VLLM=$(abspath $(VLLM)) $(BIN)/python -m pytest tests/vllm
+
 wheel: .venv/installed
 	$(BIN)/python -m build --wheel --outdir dist
 
 clean:
-	rm -rf .venv .venv-trl .venv-curator build dist runs
+	rm -rf .venv .venv-trl .venv-curator .venv-vllm build dist runs

@@ -122,6 +122,12 @@ class BatchesPending(RewardDistillerError):
     exit_code = 13
 
 
+class ClusterError(RewardDistillerError):
+    """A cluster that cannot be reached, or whose workers die again and again."""
+
+    exit_code = 14
+
+
 class RunFailed(RewardDistillerError):
     """One of the runs that a command started; it ends with that run's exit code."""
 

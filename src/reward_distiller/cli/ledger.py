@@ -13,6 +13,7 @@ from reward_distiller.errors import LedgerError
 from reward_distiller.teacher import ledger_check, ledger_prune, ledger_show
 from reward_distiller.teacher.ledger import Ledger, require_file
 from reward_distiller.teacher.ledger_exchange import export_answers, import_answers
+from reward_distiller.teacher.ledger_merge import merge as merge_ledger
 from reward_distiller.teacher.ledger_prune import Choice
 from reward_distiller.teacher.ledger_report import prices_of, report
 from reward_distiller.teacher.ledger_schema import VERSION
@@ -82,6 +83,22 @@ def import_(
         taken = import_answers(opened, rows)
     differing = f", {taken.differing} of them with another body in the file" if taken.differing else ""
     typer.echo(f"{taken.added} answers imported, {taken.kept} were there already and stay{differing}: {file}")
+
+
+@app.command()
+def merge(
+    file: File,
+    others: Annotated[list[str], typer.Argument(metavar="OTHER...", help="ledgers whose calls come in; they stay")],
+) -> None:
+    """Take other ledgers in whole, by key, with what their calls took. Merging one again adds nothing.
+
+    Example: reward-distiller ledger merge runs/mine/ledger.sqlite node1.sqlite node2.sqlite
+    """
+    with Ledger.open(file) as opened:
+        for other in others:
+            found = merge_ledger(opened, other)
+            differing = f", {found.differing} answers differ and stay as they are here" if found.differing else ""
+            typer.echo(f"{other}: {found.attempts} attempts and {found.answers} answers came in{differing}")
 
 
 @app.command()

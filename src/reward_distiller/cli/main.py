@@ -19,7 +19,9 @@ from reward_distiller.recipes import demo as demo_recipe
 from reward_distiller.recipes import reward_model as recipe
 from reward_distiller.recipes.card import evaluation_section
 from reward_distiller.recipes.critics import teacher_critic
+from reward_distiller.recipes.ray_workers import on_ray
 from reward_distiller.recipes.scoring import score_file
+from reward_distiller.recipes.sharded import construct_sharded
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -58,13 +60,24 @@ def run(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False
 
 
 @app.command()
-def construct(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
+def construct(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    dry_run: DryRun = False,
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="ask from a Ray cluster's nodes: host:port, auto, local")
+    ] = None,
+    shards: Annotated[int, typer.Option(min=1, help="shares of the prompts, each with a worker of the cluster")] = 8,
+) -> None:
     """Only the first half: prompts (or labeled pairs) to scored preference pairs in OUTPUT/pairs.jsonl."""
     settings = load_config(config, overrides or [])
     if dry_run:
         return _show_dry_run(settings)
     with recipe.run_folder(settings) as folder:
-        made = recipe.construct_into(folder, settings, parts_of(settings))
+        if ray:
+            made = construct_sharded(folder, settings, parts_of, shards, on_ray(ray))
+        else:
+            made = recipe.construct_into(folder, settings, parts_of(settings))
     typer.echo(f"{len(made.pairs)} pairs: {folder / 'pairs.jsonl'}")
 
 

@@ -7,7 +7,7 @@ compared byte by byte. Running again goes on from the ledger; a model whose inpu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from reward_distiller.balance import Balance
-from reward_distiller.config import Config, dump_yaml, parse_config
+from reward_distiller.config import ChatModel, Config, dump_yaml, parse_config
 from reward_distiller.console import say, track
 from reward_distiller.construct.estimate import StepEstimate, estimate
 from reward_distiller.construct.load import load_pairs, load_prompts
@@ -43,7 +43,7 @@ from reward_distiller.recipes.training import DISTRIBUTIONS, asks_for_chances, c
 from reward_distiller.records import Pair, Prompt, content_id
 from reward_distiller.rows import rows_of
 from reward_distiller.teacher.endpoint import check_environment
-from reward_distiller.teacher.engine import open_engine
+from reward_distiller.teacher.engine import Engine, open_engine
 from reward_distiller.teacher.ledger import Ledger, LedgerReader
 from reward_distiller.teacher.prompts import Templates
 from reward_distiller.yaml_text import apply_override
@@ -182,18 +182,11 @@ def read_inputs(config: Config, parts: Parts) -> Inputs:
 def construct_into(folder: Path, config: Config, parts: Parts, *, offline: bool = False) -> Constructed:
     """Write pairs.jsonl, balance.json and quarantine.jsonl. `offline` asks nobody but the ledger."""
     inputs = read_inputs(config, parts)
-    plan = method_named(config.method).plan(config)
-    candidates = [parts.chat_model(m) for m in config.candidates]
-    teacher = parts.chat_model(config.teacher) if config.teacher else None
-    asked = [*candidates, *([teacher] if teacher else [])]
+    asked = asked_models(config, parts)
     with open_engine(config.ledger_path, parts.transports, config.budget, asked, offline=offline) as engine:
-        construction = Construction(engine, teacher, inputs.templates, config.seed, config.annotation)
-        construction.balances.append(inputs.balance)
+        construction, steps = construction_of(config, parts, inputs, engine)
         try:
-            if config.scenario == "unlabeled":
-                pairs = construction.unlabeled(inputs.prompts, candidates, plan)
-            else:
-                pairs = construction.labeled(inputs.labeled, plan)
+            pairs = steps()
         finally:
             _write_balances(folder, construction.balances)
         engine.say_calls()
@@ -202,6 +195,25 @@ def construct_into(folder: Path, config: Config, parts: Parts, *, offline: bool 
         raise TrainingError(f"no pair came out. {folder / 'balance.json'} says what became of each record")
     write_pairs(folder / "pairs.jsonl", pairs)
     return Constructed(pairs, construction.balances, cost)
+
+
+def asked_models(config: Config, parts: Parts) -> list[ChatModel]:
+    """All chat models that construction asks."""
+    return [parts.chat_model(m) for m in [*config.candidates, *([config.teacher] if config.teacher else [])]]
+
+
+def construction_of(
+    config: Config, parts: Parts, inputs: Inputs, engine: Engine
+) -> tuple[Construction, Callable[[], list[Pair]]]:
+    """The construction of a config, and what runs its steps."""
+    plan = method_named(config.method).plan(config)
+    teacher = parts.chat_model(config.teacher) if config.teacher else None
+    construction = Construction(engine, teacher, inputs.templates, config.seed, config.annotation)
+    construction.balances.append(inputs.balance)
+    if config.scenario == "labeled":
+        return construction, partial(construction.labeled, inputs.labeled, plan)
+    candidates = [parts.chat_model(m) for m in config.candidates]
+    return construction, partial(construction.unlabeled, inputs.prompts, candidates, plan)
 
 
 def dry_run(config: Config, parts: Parts) -> tuple[Inputs, list[StepEstimate]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +25,7 @@ from reward_distiller.teacher.budget import Budget
 from reward_distiller.teacher.cost import NOTHING, Cost, cost_of_call
 from reward_distiller.teacher.endpoint import HttpTransport, Transport
 from reward_distiller.teacher.launch import LocalServers, LocalTransport
-from reward_distiller.teacher.ledger import Ledger, Stored
+from reward_distiller.teacher.ledger import Ledger, LedgerWithPast, Stored
 from reward_distiller.teacher.pool import Pool
 from reward_distiller.teacher.questions import Answer, Question
 from reward_distiller.teacher.reading import ask_for
@@ -158,13 +158,17 @@ def open_engine(
     models: Sequence[ChatModel] = (),
     *,
     offline: bool = False,
+    past: Path | None = None,
 ) -> Iterator[Engine]:
     """An engine on the ledger of that path; local servers that it starts end with the block.
 
-    `caps` are on what all calls of the ledger cost, by the prices of `models`. Raises ConfigError where that cannot be
-    known.
+    What the ledger `past` answers is not asked again. `caps` are on what all calls of the ledger cost, by the prices of
+    `models`. Raises ConfigError where that cannot be known.
     """
-    with Ledger.open(path) as ledger:
+    with ExitStack() as stack:
+        ledger = stack.enter_context((LedgerWithPast if past else Ledger).open(path))
+        if past and isinstance(ledger, LedgerWithPast):
+            ledger.past = stack.enter_context(Ledger.read(past))
         servers = LocalServers(Path(path).parent)
         try:
             yield Engine(ledger, servers, transports, budget_of(ledger, caps or Caps(), models), offline)

@@ -229,6 +229,17 @@ class Ledger(LedgerReader):
             self._db.execute("VACUUM")
 
     @contextmanager
+    def attached(self, path: Path) -> Iterator[None]:
+        """Another ledger's tables stand beside this one's in the block, as `other`."""
+        with self._writing():
+            self._db.execute("ATTACH DATABASE ? AS other", (str(path),))
+        try:
+            yield
+        finally:
+            with self._writing():
+                self._db.execute("DETACH DATABASE other")
+
+    @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """All that is written in the block is committed at its end, or nothing of it. Raises LedgerError."""
         with self._writing():
@@ -249,6 +260,20 @@ class Ledger(LedgerReader):
             raise LedgerError(
                 f"{self.path} cannot be written ({error}). What was committed is safe; make room and run again"
             ) from error
+
+
+class LedgerWithPast(Ledger):
+    """A ledger that is written, with another that is only read: what that one answers is not asked again."""
+
+    past: LedgerReader
+
+    def get(self, key: str) -> Stored | None:
+        return super().get(key) or self.past.get(key)
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, Stored]:
+        wanted = list(keys)
+        found = super().get_many(wanted)
+        return found | self.past.get_many(key for key in wanted if key not in found)
 
 
 def insert_attempts(db: sqlite3.Connection, calls: Sequence[Call], batch: int | None = None) -> list[int]:
