@@ -143,6 +143,16 @@ def test_comparisons_count_in_both_orders(rm_bench: Loaded, tmp_path: Path) -> N
     assert {name: judged[name] for name in by_length} == by_length  # what it sees first cancels out
 
 
+def test_what_scorers_were_billed_for_stands_in_the_results(rm_bench: Loaded, tmp_path: Path) -> None:
+    class Paid(Counting):
+        def cost(self) -> list[dict[str, Any]]:
+            return [{"step": "judge", "model": self.name, "money": 3.0}]
+
+    results = evaluate(Paid("ours"), [rm_bench], tmp_path / "out", against=Paid("theirs"))
+    assert [row["model"] for row in results["cost"]] == ["ours", "theirs"]
+    assert evaluate(Length(), [rm_bench], tmp_path / "free")["cost"] == []
+
+
 def test_a_benchmark_named_twice_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="named twice"):
         load_all([(benchmark_named("rm_bench"), "a"), (benchmark_named("rm_bench"), "b")])

@@ -101,7 +101,11 @@ def test_a_second_run_is_answered_by_the_ledger(tmp_path):
     first, bought, _ = ask(tmp_path / "l.sqlite", world={"noise": 0.8}, reasoning=True)
     again, further, judge = ask(tmp_path / "l.sqlite", world={"noise": 0.8}, reasoning=True)
     assert (again, further) == (first, 0)
-    assert sum(row["calls"] for row in judge.cost()) == bought > 0
+    with judge_scorer("teacher@testbed", judge.settings, tmp_path / "l.sqlite", parts(noise=0.8)) as third:
+        [cost] = third.cost()  # also of what it was not asked this time
+    assert cost["calls"] == bought > 0
+    assert cost["output_tokens"] > bought
+    assert (cost["step"], cost["model"], cost["money"]) == ("evaluate: judge", "teacher", None)
     _, other, _ = ask(tmp_path / "l.sqlite", world={"noise": 0.8})  # another question
     assert other == bought
 

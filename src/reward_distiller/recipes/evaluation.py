@@ -57,11 +57,18 @@ def evaluate(
         if bias_audit:
             results["bias_audit"] = bias_audits(scorer, answered, output)
         results["contamination"] = contaminations(training, sets, output)
+        results["cost"] = [*_cost_of(scorer), *_cost_of(against)]
         if quarantine := getattr(scorer, "quarantine", None):
             write_rows(output / "quarantine.jsonl", quarantine)
         write_text(output / "table.md", table(results))
         write_json(output / "results.json", results)
     return results
+
+
+def _cost_of(scorer: Scorer | None) -> list[dict[str, Any]]:
+    """What a scorer that asks others was billed for, by step and model."""
+    cost = getattr(scorer, "cost", None)
+    return cost() if cost else []
 
 
 def figures(item: Loaded, answers: Sequence[Answer], others: Sequence[Answer] | None) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from reward_distiller.records import content_id
 from reward_distiller.teacher.endpoint import build_request, check_environment
 from reward_distiller.teacher.engine import Engine, open_engine
 from reward_distiller.teacher.judging import JudgeFormat, format_named
+from reward_distiller.teacher.ledger_report import bought
 from reward_distiller.teacher.prompts import Templates
 from reward_distiller.teacher.questions import Answer as Verdict
 
@@ -72,7 +73,8 @@ class Judge:
         }
 
     def cost(self) -> list[dict[str, Any]]:
-        return self.engine.cost()
+        """Of all judgements in the ledger: answers that an earlier run has kept were paid for too."""
+        return bought(self.engine.ledger, self.model, STEP)
 
     def answer(self, examples: Sequence[Example], advance: Callable[[], None]) -> list[Answer]:
         """Raises CallsFailed where the server gave up on a question that it may answer another time."""

@@ -102,6 +102,11 @@ class ModelScorer:
                 advance()
         return [self._answer(example, rewards.get(at)) for at, example in enumerate(examples)]
 
+    def cost(self) -> list[dict[str, Any]]:
+        """Of the critiques that were asked for now."""
+        critic = self.model.critic
+        return critic.cost() if isinstance(critic, TeacherCritic) else []
+
     def _answer(self, example: Example, values: list[float] | None) -> Answer:
         if values is None:
             return NoAnswer(f"longer than max_length={self.model.max_length}")

@@ -129,6 +129,23 @@ def report(ledger: LedgerReader, prices: Prices | None = None) -> Report:
     return Report(requests, [*lines, total], [*money, _total(money)], [*worst, _total(worst)])
 
 
+def bought(ledger: LedgerReader, model: ChatModel, step: str) -> list[dict[str, Any]]:
+    """What a step has bought of a model, whichever run did, in the form of `Engine.cost`: a row, or none."""
+    lines = [line for line in report(ledger).lines[:-1] if (line.model, line.step) == (model.model, step)]
+    return [
+        {
+            "step": step,
+            "model": model.model,
+            "calls": line.committed,
+            "input_tokens": line.input_tokens,
+            "output_tokens": line.output_tokens,
+            "without_usage": line.without_usage,
+            "money": _shown(line.money(model.price)),
+        }
+        for line in lines
+    ]
+
+
 def prices_of(models: Iterable[ChatModel]) -> dict[str, Price | None]:
     """Price by model name; None where there is none, or two entries of one name say different things."""
     prices: dict[str, Price | None] = {}
