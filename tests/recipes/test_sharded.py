@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import closing
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ from reward_distiller.config import load_config
 from reward_distiller.construct.shares import Share
 from reward_distiller.errors import BudgetReached, ClusterError, ConfigError, RunFailed
 from reward_distiller.files import write_rows
+from reward_distiller.methods import METHODS
 from reward_distiller.recipes.ray_workers import on_ray
-from reward_distiller.recipes.reward_model import run_folder
+from reward_distiller.recipes.reward_model import construct_into, run_folder
 from reward_distiller.recipes.sharded import FOLDER, Done, construct_sharded, in_this_process, work
 from reward_distiller.records import Pair, Prompt
 from reward_distiller.teacher.ledger import Ledger
@@ -72,6 +74,22 @@ def test_the_files_are_those_of_one_process_and_every_call_is_made_once(tmp_path
         assert (several / name).read_bytes() == (one / name).read_bytes(), name
     assert attempts(several) == {"committed": calls}
     assert list((several / FOLDER).iterdir()) == []
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_shares_are_those_of_one_process_for_every_method(tmp_path, method):
+    files = {}
+    for name in ("one", "several"):
+        changes = [f"output={tmp_path / name}", f"method={method}", "prompts.testbed.count=15", "testbed.garble=0.05"]
+        with resources.as_file(resources.files("reward_distiller.testbed")) as folder:
+            settings = load_config(folder / "demo.yaml", changes)
+        with run_folder(settings) as output:
+            if name == "one":
+                construct_into(output, settings, parts_of(settings))
+            else:
+                construct_sharded(output, settings, parts_of, 3, in_this_process)
+        files[name] = [(output / file).read_bytes() for file in FILES]
+    assert files["one"] == files["several"]
 
 
 def test_what_is_there_already_is_not_bought_again_in_other_shares(tmp_path, rows):
