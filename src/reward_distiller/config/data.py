@@ -1,0 +1,58 @@
+"""The sections of data: where rows come from, and the testbed's world."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, get_args
+
+from pydantic import Field, model_validator
+
+from reward_distiller.config.base import Section, fill_data_folder
+
+TaskName = Literal["facts", "repeat", "reverse", "choose"]  # of the testbed's prompts
+
+
+class TestbedData(Section):
+    """Prompts or pairs of the testbed's own world."""
+
+    split: Literal["train", "test"] = "train"
+    count: int = Field(ge=1)
+    tasks: list[TaskName] = Field(list(get_args(TaskName)), min_length=1, description="what the prompts ask for")
+
+
+class DataSource(Section):
+    """Rows from a local file (`path`), a Hub data set (`hub`) or the testbed (`testbed`): name exactly one."""
+
+    path: str | None = Field(None, description=".jsonl, .json or .parquet; $REWARD_DISTILLER_DATA is filled in")
+    hub: str | None = Field(None, description="data set id; needs the extra `hub`")
+    subset: str | None = None
+    split: str = "train"
+    testbed: TestbedData | None = None
+    columns: dict[str, str] = Field({}, description="our field -> their column; dots reach into objects and lists")
+    shuffle: bool = Field(False, description="take rows in an order drawn by the seed")
+    limit: int | None = Field(None, ge=1, description="so many rows at most")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataSource:
+        if sum(x is not None for x in (self.path, self.hub, self.testbed)) != 1:
+            raise ValueError("name exactly one of path, hub and testbed")
+        return self
+
+    @property
+    def file(self) -> Path:
+        """`path` with $REWARD_DISTILLER_DATA (default ../shared/data) filled in."""
+        return Path(fill_data_folder(self.path or ""))
+
+
+class World(Section):
+    """The testbed's miniature world; read only where something above says `testbed`."""
+
+    seed: int = 0
+    style_bias: float = Field(1.0, ge=0, le=1, description="how far style goes with skill in the candidates")
+    verbosity_bias: float = Field(0.8, description="points the teacher adds for a long response")
+    position_bias: float = Field(0.3, description="points the teacher adds for the response it sees first")
+    noise: float = Field(0.8, ge=0, description="standard deviation of the teacher's noise, in points")
+    garble: float = Field(0.005, ge=0, le=1, description="share of the teacher's answers that keep no format")
+    cache: str = Field("runs/testbed", description="folder of the models pretrained for the testbed")
+    pretrain_steps: int = Field(1000, ge=1, description="optimizer steps of the student's pretraining")
+    pretrain_threads: int = Field(2, ge=1, description="CPU threads of the pretraining")

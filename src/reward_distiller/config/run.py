@@ -1,0 +1,140 @@
+"""A whole config: one run, or a comparison of runs; and how scores are asked for in it."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, PrivateAttr, field_validator, model_validator
+
+from reward_distiller.config.base import Section
+from reward_distiller.config.data import DataSource, World
+from reward_distiller.config.methods import Cloud, Critiques, EditAligned, Refined, RMBoost, RMDistiller, SteerLM
+from reward_distiller.config.models import Caps, ChatModel
+from reward_distiller.config.training import Evaluation, Student, Training
+
+ScoreMode = Literal["sampled", "expected", "mean_of_n"]  # how a teacher's score came about
+
+
+class Annotation(Section):
+    """How pairs are made and judged (paper, section 3.1)."""
+
+    templates: str | None = Field(None, description="folder whose .jinja files replace the packaged prompts")
+    scores: ScoreMode = Field(
+        "sampled", description="expected: weighted by the probabilities that the endpoint returns"
+    )
+    samples: int = Field(1, ge=1, description="asked for each score with scores: mean_of_n")
+    both_orders: bool = Field(False, description="show two responses in both orders, and take the means")
+    flipped: Literal["tie", "mean"] = Field("tie", description="what becomes of pairs whose verdict the order changes")
+    allowed_failures: float = Field(0.0, ge=0, le=1, description="share of a step's calls that may fail for good")
+
+    @model_validator(mode="after")
+    def _several(self) -> Annotation:
+        if (self.scores == "mean_of_n") != (self.samples > 1):
+            raise ValueError("samples above 1 and scores: mean_of_n go together")
+        return self
+
+
+class Config(Section):
+    """One run of recipe `reward_model`."""
+
+    recipe: Literal["reward_model"] = "reward_model"
+    method: str = "rm_distiller"
+    seed: int = 0
+    output: str = Field(min_length=1, description="run folder")
+    ledger: str | None = Field(None, description="SQLite file of all calls; default: ledger.sqlite in the run folder")
+    scenario: Literal["unlabeled", "labeled"] = "unlabeled"
+    prompts: DataSource | None = Field(None, description="unlabeled scenario: rows with `prompt`")
+    pairs: DataSource | None = Field(None, description="labeled scenario: rows with `prompt`, `chosen`, `rejected`")
+    candidates: list[ChatModel] = Field([], description="unlabeled scenario: who writes the responses that are drawn")
+    teacher: ChatModel | None = Field(None, description="unset: recorded; scores and responses are read from the rows")
+    annotation: Annotation = Annotation()
+    budget: Caps = Caps()
+    steerlm: SteerLM = SteerLM()
+    synrm: Critiques = Critiques()
+    cloud: Cloud = Cloud()
+    rmboost: RMBoost = RMBoost()
+    rm_distiller: RMDistiller = RMDistiller()
+    edit_aligned: EditAligned = EditAligned()
+    student: Student
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    testbed: World = World()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _rate_of_random_weights(cls, data: Any) -> Any:
+        student, training = (data.get(k) if isinstance(data, dict) else None for k in ("student", "training"))
+        if isinstance(student, dict) and student.get("from_scratch") and isinstance(training or {}, dict):
+            return {**data, "training": {"learning_rate": 1e-3, **(training or {})}}
+        return data
+
+    @model_validator(mode="after")
+    def _whole(self) -> Config:
+        if self.scenario == "unlabeled":
+            if self.prompts is None or self.pairs is not None:
+                raise ValueError("scenario unlabeled takes `prompts`, not `pairs`")
+            if any(a.asks_like(b) for a, b in itertools.combinations(self.candidates, 2)):
+                raise ValueError("two `candidates` would send the same requests. Give each a model name of its own")
+            if self.teacher is None:
+                raise ValueError("scenario unlabeled needs a `teacher`")
+        elif self.pairs is None or self.prompts is not None or self.candidates:
+            raise ValueError("scenario labeled takes `pairs`, and neither `prompts` nor `candidates`")
+        if isinstance(own := self.of_method, Refined) and own.reference_fields and self.teacher is None:
+            raise ValueError(f"{self.method}.kl_top_logprobs needs a `teacher` that is asked for its own responses")
+        return self
+
+    _given: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What was written, before defaults were filled in; a copy."""
+        return copy.deepcopy(self._given)
+
+    @property
+    def of_method(self) -> Section | None:
+        """The section that has the method's name, and that no other method reads; None where it has none."""
+        section = getattr(self, self.method, None)
+        return section if isinstance(section, Section) else None
+
+    @property
+    def ledger_path(self) -> Path:
+        return Path(self.ledger) if self.ledger else Path(self.output) / "ledger.sqlite"
+
+
+class Comparison(Section):
+    """One run's config in several arms and seeds, in one table: `reward-distiller compare`."""
+
+    recipe: Literal["compare"] = "compare"
+    output: str = Field(min_length=1, description="folder of results.json, table.md and plot.svg")
+    store: str | None = Field(None, description="folder of finished runs, may be shared; default: store in the output")
+    base: str | dict[str, Any] = Field(description="a run's config: a file, relative to this one, or written here")
+    changes: list[str] = Field([], description="key.sub=value: changes to the base, in all arms")
+    seeds: list[int] = Field([0], min_length=1)
+    processes: int | None = Field(None, ge=1, description="runs side by side; unset: CPU cores / training.threads")
+    arms: dict[str, list[str]] = Field(
+        min_length=1, description="name -> list of key.sub=value; the first is what the others are compared with"
+    )
+    columns: list[str] | None = Field(None, description="group.metric; unset: held_out.accuracy and all of testbed")
+    compare_on: str | None = Field(None, description="unset: testbed.average where it is there, or held_out.accuracy")
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed stands there twice; the same run counts once")
+        return seeds
+
+    @field_validator("arms")
+    @classmethod
+    def _names(cls, arms: dict[str, list[str]]) -> dict[str, list[str]]:
+        for name in arms:
+            if not name.strip() or not name.isprintable():
+                raise ValueError(f"{name!r} is no name for an arm. Write a line of text")
+        return arms
+
+    @property
+    def store_path(self) -> Path:
+        return Path(self.store) if self.store else Path(self.output) / "store"
