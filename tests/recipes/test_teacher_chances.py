@@ -101,6 +101,32 @@ def test_what_was_said_with_the_responses_is_kept_where_the_tokens_are_the_stude
     assert torch.equal(top.log_p_TK[length:].exp(), torch.tensor([[1.0, 0.0]]).expand(len(targets), 2))
 
 
+@pytest.mark.parametrize(
+    "tops",
+    [
+        [("y", -0.1), ("!", -0.1)],  # more than 1 in all
+        [("y", 0.7)],
+        [("y", 1e308)],
+        [("y", float("-inf"))],
+        [],
+        [("y", 10**400)],
+    ],
+)
+def test_what_is_no_distribution_is_counted_as_none(tmp_path, capsys, tops):
+    """The responses are paid for by then: a server that lies about one takes nothing from the others."""
+    true = [entry(t, (t, -0.3), ("!", -2.0), ("?", -3.0)) for t in ("y", "<|im_end|>")]  # one more than asked for
+    false = [{"token": "y", "logprob": -0.1, "top_logprobs": [{"token": t, "logprob": p} for t, p in tops]}, true[1]]
+    config = configured(tmp_path, kl_token_ids=False)
+    prompts = [Prompt.from_text(text) for text in ("true", "false")]
+    bodies = {"true": answer("y", true), "false": answer("y", false)}
+    with fake_engine(tmp_path, lambda request: bodies[request["messages"][-1]["content"]]) as (engine, _):
+        engine.ask(config.teacher, "reference", candidate_questions(prompts, config.rm_distiller.reference_fields))
+    for some, said in ((prompts, "1 of 2"), (prompts[1:], "0 of 1")):
+        keep_distributions(tmp_path / "d.safetensors", config, PartsOfFake(), CHAT, [pair(p, "y") for p in some])
+        assert f"{said} teacher responses have distributions" in capsys.readouterr().err
+        assert len(TopKStore.open(tmp_path / "d.safetensors")) == int(said[0])
+
+
 def test_a_text_that_several_tokens_could_be_is_no_token():
     ids = TokenIds(CHAT.tokenizer)
     assert ids.id("e") == CHAT.tokenizer("e")["input_ids"][0]

@@ -186,14 +186,15 @@ def test_distributions_of_given_responses_are_those_of_the_model(tmp_path, model
     assert file.read_bytes() == first
 
 
-def test_what_the_teacher_says_with_its_responses_is_kept_and_trained_on(tmp_path, model, server):
+@pytest.mark.parametrize("token_ids", [True, False])
+def test_what_the_teacher_says_with_its_responses_is_kept_and_trained_on(tmp_path, model, server, token_ids):
     config = parse_config(
         {
             "output": str(tmp_path / "run"),
             "scenario": "labeled",
             "pairs": {"path": "none"},
             "teacher": {"model": str(model), "base_url": server, "sampling": {"max_tokens": 40}},
-            "rm_distiller": {"kl_top_logprobs": 8, "kl_token_ids": True},
+            "rm_distiller": {"kl_top_logprobs": 8, "kl_token_ids": token_ids},
             "student": {"model": str(model)},
         }
     )

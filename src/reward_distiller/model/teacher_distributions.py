@@ -85,6 +85,10 @@ class TopKRows:
     def __len__(self) -> int:
         return len(self.target_T)
 
+    @property
+    def max_k(self) -> int:
+        return int(np.diff(self.start_T1).max(initial=0))
+
     def padded(self) -> TopK:
         """(T, K) with K the largest k of this response, padded with log_p = -inf at the end."""
         k_T = np.diff(self.start_T1)

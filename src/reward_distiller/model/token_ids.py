@@ -7,10 +7,12 @@ of these. Knows no endpoints.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from reward_distiller.model.chat import Encoded
+from reward_distiller.model.regularizer import EXCESS
 from reward_distiller.model.teacher_distributions import TopKRows
 
 Top = Sequence[tuple[str | int, float]]
@@ -32,7 +34,7 @@ class TokenIds:
         return self._of_text.get(token)
 
     def rows(self, response: Encoded, tokens: Sequence[str | int], tops: Sequence[Top]) -> TopKRows | None:
-        """The response's distributions; None where its supervised tokens are not the server's.
+        """The response's distributions; None where its supervised tokens are not the server's, or one has none.
 
         An alternative that is no token of the student's is left out, and its probability with it.
         """
@@ -42,7 +44,8 @@ class TokenIds:
         entries = []
         for top in tops:
             known = {identity: log_p for token, log_p in top if (identity := self.id(token)) is not None}
-            if not known:
+            mass = sum(math.exp(min(log_p, 1.0)) for log_p in known.values())  # e is too much already
+            if not 0 < mass <= 1 + EXCESS:
                 return None
-            entries.append([(identity, min(log_p, 0.0)) for identity, log_p in known.items() if log_p > float("-inf")])
+            entries.append([(identity, min(log_p, 0.0)) for identity, log_p in known.items() if log_p > -math.inf])
         return TopKRows.of(response.key, targets, entries)

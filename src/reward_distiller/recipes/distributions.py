@@ -103,11 +103,12 @@ def ask_distributions(
             if row is None:
                 raise DataError(
                     pairs,
-                    f"the response {question.id} has other tokens at {model.base_url} than for the student, or none",
+                    f"the response {question.id} has other tokens at {model.base_url} than for the student, or no "
+                    "probabilities",
                     mend="Serve a teacher with the student's tokenizer and chat template, by vLLM",
                 )
             rows.append(row)
-    TopKStore.write(output, Header.of(model.model, chat.tokenizer, k + 1), rows)
+    TopKStore.write(output, Header.of(model.model, chat.tokenizer, max(row.max_k for row in rows)), rows)
     return len(rows)
 
 
@@ -123,7 +124,8 @@ def keep_distributions(file: Path, config: Config, parts: Parts, chat: ChatForma
             places = _said_with(ledger, teacher, prompt, text, own.reference_fields)
             if row := ids.rows(responses.encoded[key], *_apart(places)):
                 rows.append(row)
-    TopKStore.write(file, Header.of(teacher.model, chat.tokenizer, own.kl_top_logprobs or 1), rows)
+    most = max((row.max_k for row in rows), default=1)  # a server may give more than it was asked for
+    TopKStore.write(file, Header.of(teacher.model, chat.tokenizer, most), rows)
     say(
         f"{file.name}: {len(rows)} of {len(responses.said)} teacher responses have distributions over the student's "
         "tokens; for the others the KL is the NLL"

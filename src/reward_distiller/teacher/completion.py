@@ -56,7 +56,7 @@ def _tokens(logprobs: Any) -> tuple[Token, ...] | None:
             )
             for place in logprobs["content"]
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
 
 

@@ -32,7 +32,7 @@ def written_tokens(body: bytes) -> list[Place] | None:
             )
             for entry in content
         ]
-    except (ValueError, LookupError, TypeError, RecursionError):
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return None
 
 
@@ -41,7 +41,7 @@ def given_tokens(body: bytes) -> list[Place] | None:
     try:
         entries = json.loads(body)["prompt_logprobs"]
         return [_given(entry) for entry in entries[1:]]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         return None
 
 
