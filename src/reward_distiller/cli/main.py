@@ -12,6 +12,7 @@ from reward_distiller import __version__
 from reward_distiller.cli import batch, ledger, prepare, quarantine, testbed
 from reward_distiller.cli import compare as comparing
 from reward_distiller.cli import evaluate as evaluating
+from reward_distiller.cli import serve as serving
 from reward_distiller.cli.compare import parts_of
 from reward_distiller.cli.estimates import estimate_table
 from reward_distiller.config import Config, load_comparison, load_config
@@ -33,6 +34,7 @@ app.add_typer(testbed.app, name="testbed")
 app.command()(comparing.compare)
 app.command()(evaluating.evaluate)
 app.command()(evaluating.ratings)
+app.command()(serving.serve)
 
 ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[key.sub=value ...]", help="changes to the config")]

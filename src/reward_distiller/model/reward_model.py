@@ -191,6 +191,17 @@ class RewardModel:
         room = self.need.max_tokens if critique is None and self.need.source == "self" else 0
         return self.chat.encode(with_critique(messages, response, self.need.request), critique or ""), room
 
+    def encode(self, prompt: Prompt, responses: Sequence[str], critiques: Sequence[str] | None = None) -> list[Encoded]:
+        """What is read of responses to one prompt, for `score_encoded`. No critic is asked.
+
+        Raises TooLong, ModelError for critiques that do not fit, and NeedsCritique where they are missing.
+        """
+        if critiques is not None:
+            self.critiques([(prompt, responses)], [critiques])
+        elif self.need is not None and responses:
+            raise NeedsCritique(f"{self.chat.where} reads a critique behind each response. Give `critiques`, one each")
+        return self._encode_row(0, prompt, responses, critiques)
+
     def score_encoded(self, sequences: Sequence[Encoded], advance: Callable[[], None] = lambda: None) -> list[float]:
         """One reward a sequence, in order. `advance` is called once for each."""
         ids = [s.ids for s in sequences]
