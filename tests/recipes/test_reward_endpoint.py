@@ -19,7 +19,6 @@ from reward_distiller.evaluate.benchmarks.protocol import Example
 from reward_distiller.model.export import save_reward_model
 from reward_distiller.model.loading import build_network
 from reward_distiller.model.reward_model import RewardModel
-from reward_distiller.recipes import reward_endpoint
 from reward_distiller.recipes.judges import JudgeSettings
 from reward_distiller.recipes.reward_endpoint import RewardEndpoint
 from reward_distiller.recipes.scorers import ScorerSettings, open_scorer
@@ -115,7 +114,7 @@ def test_what_is_too_long_for_the_model_has_no_answer(model: Path, tmp_path: Pat
     assert answers[1] == NoAnswer("longer than max_length=100")
 
 
-def test_a_busy_server_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_busy_server_is_asked_again() -> None:
     seen: list[str] = []
 
     def reply(path: str, body: dict[str, Any], headers: dict[str, str]) -> Reply:
@@ -127,8 +126,7 @@ def test_a_busy_server_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     with server(reply) as url, RewardEndpoint(f"{url}/v1/rewards") as endpoint:
         assert endpoint.answer(EXAMPLES, nothing) == [Rewards((1.0, 2.0, 3.0))] * 5
     assert len(seen) == 15
-    monkeypatch.setattr(reward_endpoint, "ATTEMPTS", 1)
-    with pytest.raises(EndpointError, match="ConnectError"), RewardEndpoint(f"{url}/v1/rewards") as gone:
+    with pytest.raises(EndpointError, match="ConnectError"), RewardEndpoint(f"{url}/v1/rewards", patience=0) as gone:
         gone.answer(EXAMPLES, nothing)
 
 
