@@ -3,13 +3,13 @@
 #   docker build -t reward-distiller .
 #   docker run -p 8000:8000 -e REWARD_TOKEN -v $PWD/runs/mine/model:/model:ro reward-distiller
 #
-# For a GPU, build with --build-arg TORCH_INDEX=<the index of torch's CUDA wheels> and run with --gpus all.
+# For a GPU, build with --build-arg TORCH_OPTIONS="--index-url <where torch's CUDA wheels are>" and run with --gpus all.
 FROM python:3.11-slim
 
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG TORCH_OPTIONS=
 WORKDIR /app
 COPY pyproject.toml constraints.txt README.md LICENSE ./
-RUN pip install --no-cache-dir -c constraints.txt --index-url $TORCH_INDEX --extra-index-url https://pypi.org/simple torch
+RUN pip install --no-cache-dir -c constraints.txt $TORCH_OPTIONS torch==2.13.0
 COPY src src
 RUN pip install --no-cache-dir -c constraints.txt '.[serve]' && useradd --create-home server
 USER server
