@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -20,13 +19,12 @@ from reward_distiller.config import ChatModel
 from reward_distiller.errors import EndpointError
 from reward_distiller.teacher.batch_lines import URL
 from reward_distiller.teacher.endpoint import Overloaded, Refused, accept, printable
-from reward_distiller.teacher.http_client import HttpClient, Retry
+from reward_distiller.teacher.http_client import HttpClient, Retry, backoff
 
 WINDOW = "24h"  # the only one that the API knows
 MARK = "reward_distiller"  # the field of a batch's metadata that holds our mark
 FINAL = ("completed", "failed", "expired", "cancelled")
 PAGE, MOST_PAGES = 100, 100  # of batches to look for a mark in, newest first
-LONGEST_BACKOFF = 60.0  # seconds
 T = TypeVar("T")
 
 
@@ -37,7 +35,6 @@ class Remote:
     id: str
     status: str
     files: tuple[str, ...]
-    done: int | None
     problem: str
 
     @property
@@ -127,7 +124,7 @@ class BatchApi:
             except Retry as error:
                 last = error
                 after = error.after if isinstance(error, Overloaded) else None
-                pause = min(self._first_backoff * 2 ** (failures - 1), LONGEST_BACKOFF) * random.uniform(0.5, 1.5)
+                pause = backoff(self._first_backoff, failures)
                 if failures <= self.place.retries:
                     await asyncio.sleep(pause if after is None else after)
         raise EndpointError(f"{self._where}: batches: {last}, {failures} attempts. Run again: nothing is bought twice")
@@ -160,12 +157,11 @@ def _is_id(value: Any) -> bool:
 
 
 def _remote(said: dict[str, Any]) -> Remote:
-    status, counts, errors = said.get("status"), said.get("request_counts"), said.get("errors")
+    status, errors = said.get("status"), said.get("errors")
     if not isinstance(status, str):
         raise Retry("a batch without a status")
     files = tuple(str(said[field]) for field in ("output_file_id", "error_file_id") if _is_id(said.get(field)))
-    done = counts.get("completed") if isinstance(counts, dict) else None
     listed = errors.get("data") if isinstance(errors, dict) else None
     first = listed[0] if isinstance(listed, list) and listed else None
     problem = str(first.get("message") or "") if isinstance(first, dict) else ""
-    return Remote(_id_of(said), status, files, done if type(done) is int else None, printable(problem)[:300])
+    return Remote(_id_of(said), status, files, printable(problem)[:300])

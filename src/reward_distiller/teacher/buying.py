@@ -9,7 +9,6 @@ Knows nothing of what is asked.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,12 +18,11 @@ from reward_distiller.errors import ConfigError, EndpointError
 from reward_distiller.teacher.commits import Commits
 from reward_distiller.teacher.cost import NOTHING, Cost, cost_of_call
 from reward_distiller.teacher.endpoint import Overloaded, Refused, Transport, store
-from reward_distiller.teacher.http_client import Retry
+from reward_distiller.teacher.http_client import Retry, backoff
 from reward_distiller.teacher.ledger import Call, Lost, Outcome, Stored
 from reward_distiller.teacher.turns import Turn, Turns
 from reward_distiller.teacher.worst_case import worst_case
 
-LONGEST_BACKOFF = 60.0  # seconds
 PUSH_BACKS = 100  # of one request; they are the server's way to say "later" and use up no retry, but not for ever
 
 
@@ -143,4 +141,4 @@ class Buyer:
             pass
 
     def _backoff(self, failures: int) -> float:
-        return min(self._first_backoff * 2 ** (failures - 1), LONGEST_BACKOFF) * random.uniform(0.5, 1.5)
+        return backoff(self._first_backoff, failures)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,6 +27,7 @@ from reward_distiller.records import canonical_json
 # Seconds. A server closes idle connections after 5 (uvicorn, so vLLM) or more; a request that meets the closing end is
 # lost, and nobody can tell whether it was taken.
 KEEP_ALIVE = 4.0
+LONGEST_BACKOFF = 60.0  # seconds
 UNSENT = (aiohttp.ClientConnectorError, aiohttp.ClientHttpProxyError)
 
 
@@ -39,6 +41,11 @@ class Retry(Exception):
     def __init__(self, reason: str, *, reached: bool = True, lost: bool = False):
         super().__init__(reason)
         self.reached, self.lost = reached, lost
+
+
+def backoff(first: float, failures: int) -> float:
+    """Seconds to wait after so many failures in a row: doubling from the first, with chance in it, and with an end."""
+    return min(first * 2 ** (failures - 1), LONGEST_BACKOFF) * random.uniform(0.5, 1.5)
 
 
 @dataclass(frozen=True)
