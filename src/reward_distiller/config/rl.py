@@ -1,0 +1,253 @@
+"""The sections of reinforcement learning, and a whole config of it: `reward-distiller rl`."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Literal
+
+from pydantic import Field, PrivateAttr, field_validator, model_validator
+
+from reward_distiller.config.base import Section
+from reward_distiller.config.data import DataSource, World
+
+Algorithm = Literal["sft", "grpo", "dapo", "ppo"]
+Over = Literal["none", "recorded", "batch", "group"]
+TOTAL = "total"  # the name of all terms together, in logs and filters
+
+
+class Made(Section):
+    """Another run whose model is taken. It is made first where the store does not have it, with this run's seed."""
+
+    run: str | dict[str, Any] = Field(description="a run's config: a file, relative to this one, or written here")
+    changes: list[str] = Field([], description="key.sub=value: changes to it")
+
+
+class Policy(Section):
+    """The causal LM to train; as it stands at the start it is also the reference of the KL."""
+
+    model: str | None = Field(None, description="folder or Hub id; or `testbed`")
+    made_by: Made | None = Field(None, description="a run of algorithm sft, say, whose policy is the start")
+    revision: str | None = None
+    trust_remote_code: bool = Field(False, description="run code that comes with the model; off unless you say so")
+    chat_template: str | None = Field(None, description="file with a Jinja template, for models that have none")
+
+    @model_validator(mode="after")
+    def _one(self) -> Policy:
+        _exactly_one(self, "model", "made_by")
+        return self
+
+
+class RewardSource(Section):
+    """Where rewards come from: name exactly one."""
+
+    model: str | None = Field(None, description="folder or Hub id of a reward model, scored in this process")
+    made_by: Made | None = Field(None, description="a run whose reward model is taken")
+    url: str | None = Field(None, description="a reward server: http://HOST/v1/rewards, or vLLM's .../classify")
+    token_env: str | None = Field(None, description="environment variable with the server's bearer token")
+    function: str | None = Field(
+        None, description="module:name or file.py:name of f(prompt, responses, row) -> numbers: a rule"
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> RewardSource:
+        _exactly_one(self, *self._sources())
+        if self.token_env and not self.url:
+            raise ValueError("token_env goes with url")
+        return self
+
+    def _sources(self) -> tuple[str, ...]:
+        return ("model", "made_by", "url", "function")
+
+
+class Ensemble(Section):
+    """Several sources as one term."""
+
+    members: dict[str, RewardSource] = Field(min_length=2)
+    choose: Literal["mean", "minimum", "bandit"] = Field(
+        "mean", description="minimum: conservative; bandit: one member a step, learned (LASeR)"
+    )
+    exploration: float = Field(1.0, ge=0, description="bandit: weight of the upper confidence bound")
+
+
+class RewardTerm(RewardSource):
+    """One term of the reward. Where its scale is not that of the others, centre and scale it."""
+
+    ensemble: Ensemble | None = None
+    pattern: str | None = Field(None, description="regular expression: 1 for a response that it matches whole, else 0")
+    overlong: int | None = Field(
+        None, ge=1, description="tokens before the length limit from which on up to -1 is taken (DAPO, equation 13)"
+    )
+    length: float | None = Field(None, gt=0, description="minus the tokens of the response, in units of so many")
+    repetition: int | None = Field(None, ge=1, description="minus the share of n-grams of so many words that repeat")
+    weight: float = 1.0
+    center: Over = Field("none", description="whose mean is taken away; recorded: that of the RM's training rewards")
+    scale: Over = Field("none", description="whose standard deviation divides")
+
+    def _sources(self) -> tuple[str, ...]:
+        return (*super()._sources(), "ensemble", "pattern", "overlong", "length", "repetition")
+
+    @model_validator(mode="after")
+    def _recorded(self) -> RewardTerm:
+        if "recorded" in (self.center, self.scale) and not (self.model or self.made_by):
+            raise ValueError("only a reward model in this process has recorded its mean and standard deviation")
+        return self
+
+
+class Rollout(Section):
+    """What is sampled at each step."""
+
+    prompts_per_step: int = Field(256, ge=1)
+    responses_per_prompt: int | None = Field(None, ge=1, description="unset: 8, and 1 for ppo")
+    max_prompt_length: int = Field(1024, ge=1, description="tokens; longer prompts are dropped and counted")
+    max_response_length: int = Field(4096, ge=1, description="tokens, the end token included")
+    temperature: float = Field(1.0, gt=0)
+    top_p: float = Field(1.0, gt=0, le=1)
+
+
+class Optimization(Section):
+    steps: int = Field(100, ge=1, description="rollouts; of sft, unset by epochs")
+    updates_per_step: int = Field(4, ge=1, description="optimizer updates that one rollout is cut into")
+    epochs_per_step: int = Field(1, ge=1, description="times that one rollout is gone through")
+    learning_rate: float = Field(3e-6, gt=0)
+    warmup_steps: int = Field(0, ge=0, description="updates in which the rate rises; it is constant then")
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    rows_per_batch: int = Field(8, ge=1, description="responses computed at once; the most that divides an update")
+    precision: Literal["fp32", "bf16"] = "fp32"
+    gradient_checkpointing: bool = False
+    checkpoint_every: int = Field(25, ge=1, description="steps that a killed training loses at most")
+    log_to: list[Literal["tensorboard", "trackio", "wandb"]] = Field([], description="besides rl.jsonl")
+    threads: int | None = Field(None, ge=1, description="CPU threads; the same number gives the same bits")
+    device: str | None = Field(None, description="cpu, cuda, cuda:1, mps; found out if unset")
+
+
+class Sft(Section):
+    epochs: int = Field(1, ge=1)
+    rows_per_step: int = Field(64, ge=1, description="demonstrations in an optimizer step")
+
+
+class Grpo(Section):
+    """Group Relative Policy Optimization (Shao et al., 2024)."""
+
+    clip: float = Field(0.2, gt=0)
+    kl: float = Field(0.0, ge=0, description="coefficient of the KL to the reference in the loss")
+    scale: Literal["group", "batch", "none"] = Field("group", description="whose standard deviation divides advantages")
+
+
+class DynamicSampling(Section):
+    """Prompts whose responses all get about the same reward teach nothing, and are replaced (DAPO, section 3.2)."""
+
+    on: str = Field(TOTAL, description="the total, or the name of a term")
+    min_spread: float = Field(1e-6, ge=0, description="standard deviation in a group that it must have more than")
+    max_rounds: int = Field(3, ge=1, description="times that is sampled for one step; then it takes what there is")
+
+
+class Dapo(Section):
+    """Decoupled clip and dynamic sampling policy optimization (Yu et al., 2025)."""
+
+    clip_low: float = Field(0.2, gt=0)
+    clip_high: float = Field(0.28, gt=0)
+    kl: float = Field(0.0, ge=0, description="coefficient of the KL to the reference in the loss")
+    scale: Literal["group", "batch", "none"] = "group"
+    overlong: int | None = Field(
+        None, ge=0, description="tokens of the soft punishment; 0: none; unset: a fifth of the length limit"
+    )
+    dynamic_sampling: DynamicSampling | None = DynamicSampling()
+
+
+class Ppo(Section):
+    """Proximal Policy Optimization (Schulman et al., 2017) with a critic of its own."""
+
+    clip: float = Field(0.2, gt=0)
+    value_clip: float = Field(0.5, gt=0)
+    kl: float = Field(0.05, ge=0, description="coefficient of the KL to the reference, token by token in the reward")
+    gamma: float = Field(1.0, gt=0, le=1)
+    lam: float = Field(0.95, ge=0, le=1, description="lambda of generalized advantage estimation")
+    critic_learning_rate: float = Field(1e-5, gt=0)
+    critic_warmup: int = Field(0, ge=0, description="first steps in which only the critic is trained")
+
+
+class Guards(Section):
+    """What is looked at every so many steps on prompts of its own, to see a reward that is being hacked."""
+
+    every: int = Field(25, ge=1, description="steps between two looks")
+    prompts: int = Field(64, ge=1, description="of evaluation.prompts, the first so many")
+    max_kl: float | None = Field(None, gt=0, description="nats a response")
+    max_length_ratio: float | None = Field(None, gt=0, description="mean tokens, relative to the reference's")
+    max_repetition: float | None = Field(None, ge=0, le=1, description="share of 4-grams of words that repeat")
+    breach: Literal["warn", "stop"] = "warn"
+
+
+class PolicyEvaluation(Section):
+    prompts: DataSource | None = Field(None, description="rows with `prompt` that no training sees")
+    best_of: list[int] = Field([], description="N of best-of-N with each reward, say [1, 2, 4, 8, 16]")
+
+    @field_validator("best_of")
+    @classmethod
+    def _positive(cls, best_of: list[int]) -> list[int]:
+        if any(n < 1 for n in best_of):
+            raise ValueError("N is 1 or more")
+        return best_of
+
+
+class RLConfig(Section):
+    """One run of recipe `rl`: a policy is trained, and looked at."""
+
+    recipe: Literal["rl"]
+    algorithm: Algorithm
+    seed: int = 0
+    output: str = Field(min_length=1, description="run folder")
+    store: str | None = Field(None, description="folder of the runs of made_by, may be shared; default: in the output")
+    policy: Policy
+    demonstrations: DataSource | None = Field(None, description="sft: rows with `prompt` and `response`")
+    prompts: DataSource | None = Field(None, description="grpo, dapo, ppo: rows with `prompt`")
+    rewards: dict[str, RewardTerm] = Field({}, description="name -> term; the reward is their weighted sum")
+    rollout: Rollout = Rollout()
+    optimization: Optimization = Optimization()
+    sft: Sft = Sft()
+    grpo: Grpo = Grpo()
+    dapo: Dapo = Dapo()
+    ppo: Ppo = Ppo()
+    guards: Guards = Guards()
+    evaluation: PolicyEvaluation = PolicyEvaluation()
+    testbed: World = World()
+
+    @field_validator("rewards")
+    @classmethod
+    def _names(cls, rewards: dict[str, RewardTerm]) -> dict[str, RewardTerm]:
+        for name in rewards:
+            if not name.isidentifier() or name == TOTAL:
+                raise ValueError(f"{name!r} is no name for a term. Write letters, digits and _; {TOTAL} is their sum")
+        return rewards
+
+    @model_validator(mode="after")
+    def _whole(self) -> RLConfig:
+        if self.algorithm == "sft":
+            if self.demonstrations is None:
+                raise ValueError("algorithm sft needs `demonstrations`")
+        elif self.prompts is None or not self.rewards:
+            raise ValueError(f"algorithm {self.algorithm} needs `prompts` and `rewards`")
+        if self.responses_per_prompt < 2 and self.algorithm in ("grpo", "dapo"):
+            raise ValueError(f"{self.algorithm} compares responses: rollout.responses_per_prompt is 2 or more")
+        if (self.rollout.prompts_per_step * self.responses_per_prompt) % self.optimization.updates_per_step:
+            raise ValueError("rollout.prompts_per_step times responses_per_prompt must divide into updates_per_step")
+        on = self.dapo.dynamic_sampling.on if self.dapo.dynamic_sampling else TOTAL
+        if self.algorithm == "dapo" and on not in (TOTAL, *self.rewards):
+            raise ValueError(f"dapo.dynamic_sampling.on: {on!r} is no term of `rewards`")
+        return self
+
+    @property
+    def responses_per_prompt(self) -> int:
+        return self.rollout.responses_per_prompt or (1 if self.algorithm == "ppo" else 8)
+
+    _given: dict[str, Any] = PrivateAttr(default_factory=dict)
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What was written, before defaults were filled in; a copy."""
+        return copy.deepcopy(self._given)
+
+
+def _exactly_one(section: Section, *names: str) -> None:
+    if sum(getattr(section, name) is not None for name in names) != 1:
+        raise ValueError(f"name exactly one of {', '.join(names)}")
