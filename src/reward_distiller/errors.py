@@ -85,6 +85,16 @@ class TrainingError(RewardDistillerError):
     exit_code = 8
 
 
+class RewardError(TrainingError):
+    """A reward that is no finite number, or that its term cannot give."""
+
+
+class GuardBreached(TrainingError):
+    """A policy that went beyond what `guards` allow, in a run that was told to stop then."""
+
+    exit_code = 15
+
+
 class FileError(RewardDistillerError):
     """A file or folder that cannot be written: disk full, no permission."""
 

@@ -20,7 +20,8 @@ from reward_distiller.errors import BudgetReached, ClusterError, ConfigError, Ru
 from reward_distiller.files import write_rows
 from reward_distiller.methods import METHODS
 from reward_distiller.recipes.ray_workers import on_ray
-from reward_distiller.recipes.reward_model import construct_into, run_folder
+from reward_distiller.recipes.reward_model import construct_into
+from reward_distiller.recipes.run_folder import run_folder
 from reward_distiller.recipes.sharded import FOLDER, Done, construct_sharded, in_this_process, work
 from reward_distiller.records import Pair, Prompt
 from reward_distiller.teacher.ledger import Ledger

@@ -251,7 +251,7 @@ def test_a_config_can_name_both_teachers_with_the_worlds_settings():
 
 def test_labeled_rows_are_right_and_as_many_as_asked_for():
     parts = Parts(WorldSettings(), 3)
-    rows = parts.rows(WorldRows(count=300), labeled=True)
+    rows = parts.rows(WorldRows(count=300), "pairs")
     assert [number for number, _ in rows] == list(range(1, 301))
     for _, row in rows:
         assert row["chosen_model"] != row["rejected_model"]
@@ -260,8 +260,8 @@ def test_labeled_rows_are_right_and_as_many_as_asked_for():
     assert len(set(prompts)) == 300
     offered = WORLD.prompts(400, 3, "train")
     assert prompts == [p for p in offered if p in set(prompts)]  # in their order, but for those passed over
-    assert parts.rows(WorldRows(count=40), labeled=True) == rows[:40]
-    assert Parts(WorldSettings(), 4).rows(WorldRows(count=40), labeled=True) != rows[:40]
+    assert parts.rows(WorldRows(count=40), "pairs") == rows[:40]
+    assert Parts(WorldSettings(), 4).rows(WorldRows(count=40), "pairs") != rows[:40]
     pairs, balance = load_pairs("testbed", rows, {}, scored=False)
     assert balance.kept == 300
     assert {p.provenance["chosen_model"] for p in pairs} == {"novice", "learner", "adept", "expert"}
@@ -271,7 +271,7 @@ def test_labeled_rows_are_right_and_as_many_as_asked_for():
 def test_labeled_rows_are_written_with_the_worlds_bias():
     def lead(bias: float) -> float:
         """How many more words beside its items the chosen response has."""
-        rows = Parts(WorldSettings(style_bias=bias), 0).rows(WorldRows(count=400), labeled=True)
+        rows = Parts(WorldSettings(style_bias=bias), 0).rows(WorldRows(count=400), "pairs")
         words = [
             WORLD.excess_words(row["prompt"], row["chosen"]) - WORLD.excess_words(row["prompt"], row["rejected"])
             for _, row in rows

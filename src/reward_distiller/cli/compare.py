@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from reward_distiller.config import Comparison, Config, load_comparison
+from reward_distiller.config import AnyRun, Comparison, load_comparison
 from reward_distiller.recipes import compare as recipe
 from reward_distiller.recipes.comparison_table import table
 from reward_distiller.recipes.store import Store
 from reward_distiller.testbed.parts import TestbedParts
 
 
-def parts_of(config: Config) -> TestbedParts:
+def parts_of(config: AnyRun) -> TestbedParts:
     return TestbedParts(config.testbed, config.seed)
 
 

@@ -12,6 +12,7 @@ from reward_distiller import __version__
 from reward_distiller.cli import batch, ledger, prepare, quarantine, testbed
 from reward_distiller.cli import compare as comparing
 from reward_distiller.cli import evaluate as evaluating
+from reward_distiller.cli import rl as training
 from reward_distiller.cli import serve as serving
 from reward_distiller.cli.compare import parts_of
 from reward_distiller.cli.estimates import estimate_table
@@ -21,6 +22,7 @@ from reward_distiller.recipes import reward_model as recipe
 from reward_distiller.recipes.card import evaluation_section
 from reward_distiller.recipes.critics import teacher_critic
 from reward_distiller.recipes.ray_workers import on_ray
+from reward_distiller.recipes.run_folder import run_folder
 from reward_distiller.recipes.scoring import score_file
 from reward_distiller.recipes.sharded import construct_sharded
 
@@ -35,6 +37,7 @@ app.command()(comparing.compare)
 app.command()(evaluating.evaluate)
 app.command()(evaluating.ratings)
 app.command()(serving.serve)
+app.command()(training.rl)
 
 ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[key.sub=value ...]", help="changes to the config")]
@@ -75,7 +78,7 @@ def construct(
     settings = load_config(config, overrides or [])
     if dry_run:
         return _show_dry_run(settings)
-    with recipe.run_folder(settings) as folder:
+    with run_folder(settings) as folder:
         if ray:
             made = construct_sharded(folder, settings, parts_of, shards, on_ray(ray))
         else:

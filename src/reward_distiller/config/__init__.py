@@ -6,7 +6,17 @@ Keys never stand here, only the names of the environment variables that hold the
 
 from reward_distiller.config.base import Section, fill_data_folder
 from reward_distiller.config.data import DataSource, TaskName, TestbedData, World
-from reward_distiller.config.loading import dump_yaml, load_comparison, load_config, parse_config
+from reward_distiller.config.loading import (
+    BASE,
+    AnyRun,
+    dump_yaml,
+    load_comparison,
+    load_config,
+    load_rl_config,
+    load_run,
+    parse_config,
+    parse_run,
+)
 from reward_distiller.config.methods import (
     KL_SOURCES,
     Cloud,
@@ -18,12 +28,27 @@ from reward_distiller.config.methods import (
     SteerLM,
 )
 from reward_distiller.config.models import BatchMode, Caps, ChatModel, Endpoint, Price, Sampling
+from reward_distiller.config.rl import (
+    TOTAL,
+    Algorithm,
+    DynamicSampling,
+    Ensemble,
+    Guards,
+    Made,
+    RewardSource,
+    RewardTerm,
+    RLConfig,
+)
 from reward_distiller.config.run import Annotation, Comparison, Config, ScoreMode
 from reward_distiller.config.training import Evaluation, Lora, Scratch, Student, Training
 
 __all__ = [
+    "BASE",
     "KL_SOURCES",
+    "TOTAL",
+    "Algorithm",
     "Annotation",
+    "AnyRun",
     "BatchMode",
     "Caps",
     "ChatModel",
@@ -32,14 +57,21 @@ __all__ = [
     "Config",
     "Critiques",
     "DataSource",
+    "DynamicSampling",
     "EditAligned",
     "Endpoint",
+    "Ensemble",
     "Evaluation",
+    "Guards",
     "Lora",
+    "Made",
     "Price",
+    "RLConfig",
     "RMBoost",
     "RMDistiller",
     "Refined",
+    "RewardSource",
+    "RewardTerm",
     "Sampling",
     "ScoreMode",
     "Scratch",
@@ -54,5 +86,8 @@ __all__ = [
     "fill_data_folder",
     "load_comparison",
     "load_config",
+    "load_rl_config",
+    "load_run",
     "parse_config",
+    "parse_run",
 ]

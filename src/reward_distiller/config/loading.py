@@ -5,15 +5,20 @@ from __future__ import annotations
 import copy
 import difflib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import ValidationError
 
 from reward_distiller.config.base import Section
+from reward_distiller.config.rl import Made, RLConfig
 from reward_distiller.config.run import Comparison, Config
 from reward_distiller.errors import ConfigError
 from reward_distiller.yaml_text import apply_override, parse_yaml, write_yaml
+
+AnyRun = Config | RLConfig
+Run = TypeVar("Run", Config, RLConfig)
+BASE = "base="  # of an arm's changes: another base for that arm
 
 
 def dump_yaml(config: Section) -> str:
@@ -26,10 +31,27 @@ def load_config(path: str | Path, overrides: list[str] = ()) -> Config:  # type:
 
     Raises ConfigError with the file, the dotted key, the problem and the mend.
     """
+    config = load_run(path, overrides)
+    if isinstance(config, RLConfig):
+        raise ConfigError(f"{path}: trains a policy, not a reward model. Use reward-distiller rl {path}")
+    return config
+
+
+def load_rl_config(path: str | Path, overrides: list[str] = ()) -> RLConfig:  # type: ignore[assignment]
+    """The same for a config of recipe `rl`."""
+    config = load_run(path, overrides)
+    if not isinstance(config, RLConfig):
+        raise ConfigError(f"{path}: makes a reward model and trains no policy. Use reward-distiller run {path}")
+    return config
+
+
+def load_run(path: str | Path, overrides: list[str] = ()) -> AnyRun:  # type: ignore[assignment]
+    """The same for one run of any recipe. Files that `made_by` names are relative to this one."""
     data = _read(path, overrides)
     if data.get("recipe") == "compare":
         raise ConfigError(f"{path}: a comparison, not one run's config. Use reward-distiller compare {path}")
-    return parse_config(data, where=str(path))
+    _join_made_by(data, Path(path).parent)
+    return parse_run(data, where=str(path))
 
 
 def load_comparison(path: str | Path, overrides: list[str] = ()) -> Comparison:  # type: ignore[assignment]
@@ -39,8 +61,13 @@ def load_comparison(path: str | Path, overrides: list[str] = ()) -> Comparison: 
         raise ConfigError(
             f"{path}: one run's config. Write a comparison with `base: {path}`, or use reward-distiller run"
         )
+    folder = Path(path).parent
     if isinstance(data.get("base"), str):
-        data["base"] = str(Path(path).parent / data["base"])
+        data["base"] = str(folder / data["base"])
+    for changes in data["arms"].values() if isinstance(data.get("arms"), dict) else ():
+        for at, change in enumerate(changes if isinstance(changes, list) else ()):
+            if str(change).startswith(BASE):
+                changes[at] = BASE + str(folder / str(change).removeprefix(BASE))
     try:
         return Comparison.model_validate(data)
     except ValidationError as error:
@@ -63,12 +90,52 @@ def _read(path: str | Path, overrides: list[str]) -> dict[str, Any]:
 
 
 def parse_config(data: dict[str, Any], where: str = "config") -> Config:
+    return _parse(Config, data, where)
+
+
+def parse_run(data: dict[str, Any], where: str = "config") -> AnyRun:
+    """One run of any recipe. The configs that `made_by` names are read, and stand in it whole."""
+    if data.get("recipe") != "rl":
+        return _parse(Config, data, where)
+    config = _parse(RLConfig, data, where)
+    filled = config.with_made({place: _filled(made, config.seed, place) for place, made in config.made.items()})
+    filled._given = config._given
+    return filled
+
+
+def _parse(kind: type[Run], data: dict[str, Any], where: str) -> Run:
     try:
-        config = Config.model_validate(data)
-        config._given = copy.deepcopy(data)
-        return config
+        config = kind.model_validate(data)
     except ValidationError as error:
         raise _as_config_error(error, where) from error
+    config._given = copy.deepcopy(data)
+    return config
+
+
+def _filled(made: Made, seed: int, place: str) -> Made:
+    """The run itself in place of its file's name, with its changes made and with the seed."""
+    if isinstance(made.run, str):
+        data = load_run(made.run, made.changes).given
+    else:
+        data = copy.deepcopy(made.run)
+        for change in made.changes:
+            apply_override(data, change)
+    config = parse_run({"output": "made", **data, "seed": seed}, where=f"{place}.made_by")
+    return Made(run=config.model_dump(mode="json"))
+
+
+def _join_made_by(data: Any, folder: Path) -> None:
+    """Make the paths of files that `made_by` names relative to where we run, in place, however deep they stand."""
+    if not isinstance(data, dict):
+        return
+    made = data.get("made_by")
+    if isinstance(made, str):
+        data["made_by"] = {"run": str(folder / made)}
+    elif isinstance(made, dict) and isinstance(made.get("run"), str):
+        made["run"] = str(folder / made["run"])
+    else:
+        for value in data.values():
+            _join_made_by(value, folder)
 
 
 def _as_config_error(error: ValidationError, where: str) -> ConfigError:

@@ -180,14 +180,6 @@ class Guards(Section):
 
 class PolicyEvaluation(Section):
     prompts: DataSource | None = Field(None, description="rows with `prompt` that no training sees")
-    best_of: list[int] = Field([], description="N of best-of-N with each reward, say [1, 2, 4, 8, 16]")
-
-    @field_validator("best_of")
-    @classmethod
-    def _positive(cls, best_of: list[int]) -> list[int]:
-        if any(n < 1 for n in best_of):
-            raise ValueError("N is 1 or more")
-        return best_of
 
 
 class RLConfig(Section):
@@ -239,6 +231,26 @@ class RLConfig(Section):
     @property
     def responses_per_prompt(self) -> int:
         return self.rollout.responses_per_prompt or (1 if self.algorithm == "ppo" else 8)
+
+    @property
+    def made(self) -> dict[str, Made]:
+        """The runs that this one stands on, each under the dotted name of its place."""
+        places: dict[str, Policy | RewardSource] = {"policy": self.policy}
+        for name, term in self.rewards.items():
+            places[f"rewards.{name}"] = term
+            members = term.ensemble.members if term.ensemble else {}
+            places |= {f"rewards.{name}.ensemble.members.{member}": source for member, source in members.items()}
+        return {place: source.made_by for place, source in places.items() if source.made_by}
+
+    def with_made(self, made: dict[str, Made]) -> RLConfig:
+        """The same config with other runs in these places."""
+        data = self.model_dump()
+        for place, run in made.items():
+            node = data
+            for part in place.split("."):
+                node = node[part]
+            node["made_by"] = run.model_dump()
+        return RLConfig.model_validate(data)
 
     _given: dict[str, Any] = PrivateAttr(default_factory=dict)
 

@@ -34,6 +34,11 @@ class Figure:
 
 def percent(values: Sequence[float] | NDArray[np.float64], weights: Sequence[float] | None = None) -> Figure:
     """100 times the weighted mean of one value a unit (a prompt, say), resampled over units."""
+    return mean_figure(100 * np.asarray(values, dtype=float), weights)
+
+
+def mean_figure(values: Sequence[float] | NDArray[np.float64], weights: Sequence[float] | None = None) -> Figure:
+    """The weighted mean of one value a unit, with its bootstrap interval over units."""
     if not len(values):
         raise ValueError("no values to take a mean of")
     value = np.asarray(values, dtype=float)
@@ -42,7 +47,7 @@ def percent(values: Sequence[float] | NDArray[np.float64], weights: Sequence[flo
     means = (value * weight)[draws].sum(1) / weight[draws].sum(1)
     low, high = np.quantile(means, [0.025, 0.975])
     mean = (value * weight).sum() / weight.sum()
-    mean, low, high = (round(100 * float(x), 3) for x in (mean, low, high))
+    mean, low, high = (round(float(x), 3) for x in (mean, low, high))
     return Figure(mean, low, high, len(value))
 
 

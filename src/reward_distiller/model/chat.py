@@ -74,6 +74,17 @@ class ChatFormat:
             self.tokenizer.add_special_tokens({"pad_token": PAD})
         return int(self.tokenizer.pad_token_id)
 
+    def opening(self, messages: Messages) -> tuple[int, ...]:
+        """What stands before the first token of the assistant's next turn, as where such turns are trained."""
+        probe = self.encode(messages, "a", supervised=True)
+        return probe.ids[: probe.response.start]
+
+    def end_token_id(self) -> int | None:
+        """The token that ends an assistant's turn; the tokenizer's own where the template writes none."""
+        probe = self.encode([{"role": "user", "content": "Hello"}], "a", supervised=True)
+        own = self.tokenizer.eos_token_id
+        return probe.ids[probe.response[-1]] if self.suffix else None if own is None else int(own)
+
     def encode(self, messages: Messages, response: str, *, supervised: bool = False) -> Encoded:
         """The whole chat; with `supervised`, also which tokens are the response's, its end token included."""
         turns = [*messages, {"role": "assistant", "content": response}]

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
@@ -29,7 +29,6 @@ from reward_distiller.console import say
 from reward_distiller.errors import TrainingError
 from reward_distiller.files import new_folder, write_json
 from reward_distiller.model.chat import first_line
-from reward_distiller.model.network import RewardNetwork
 
 STEP, BEST = "step-", "best"
 OPTIONS = StateDictOptions(full_state_dict=True, cpu_offload=True, ignore_frozen_params=True, strict=False)
@@ -38,12 +37,16 @@ WEIGHTS, OPTIMIZER, PROGRESS = "weights.safetensors", "optimizer.safetensors", "
 
 @dataclass(frozen=True)
 class Progress:
-    """Steps done and the seconds they took, and the evaluated step with the lowest validation loss (0: none)."""
+    """Steps done and the seconds they took, and the evaluated step with the lowest validation loss (0: none).
+
+    `beside` is what else a training remembers, as JSON.
+    """
 
     step: int = 0
     best_step: int = 0
     best_loss: float = 0.0
     seconds: float = 0.0
+    beside: dict[str, Any] = field(default_factory=dict)
 
     def at(self, step: int, seconds: float) -> Progress:
         return replace(self, step=step, seconds=seconds)
@@ -57,7 +60,7 @@ class Checkpoints:
     run_key: str
     main: bool = True
 
-    def save(self, network: RewardNetwork, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    def save(self, network: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
         weights = _weights(network)
         state: dict[str, Any] = get_optimizer_state_dict(network, optimizer, options=OPTIONS)
         if not self.main:
@@ -72,7 +75,7 @@ class Checkpoints:
             if old.name != f"{STEP}{progress.step:08d}":
                 shutil.rmtree(old)
 
-    def restore(self, network: RewardNetwork, optimizer: torch.optim.Optimizer) -> Progress:
+    def restore(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
         """Put the last checkpoint's state back, if it is of the same inputs; give the progress to go on from."""
         for folder in reversed(self._steps()):
             try:
@@ -80,7 +83,7 @@ class Checkpoints:
                 if facts["run_key"] != self.run_key:
                     say(f"train: {folder} is of other inputs and is not resumed")
                     continue
-                progress = Progress(**{field.name: facts[field.name] for field in fields(Progress)})
+                progress = Progress(**{each.name: facts[each.name] for each in fields(Progress)})
                 state = {"state": _nested(load_file(folder / OPTIMIZER)), "param_groups": facts["param_groups"]}
                 _put_weights(network, load_file(folder / WEIGHTS))
                 set_optimizer_state_dict(network, optimizer, state, options=OPTIONS)
@@ -92,13 +95,13 @@ class Checkpoints:
             return progress
         return Progress()
 
-    def save_best(self, network: RewardNetwork) -> None:
+    def save_best(self, network: nn.Module) -> None:
         weights = _weights(network)
         if self.main:
             with new_folder(self.folder / BEST) as temporary:
                 save_file(weights, temporary / WEIGHTS)
 
-    def load_best(self, network: RewardNetwork) -> None:
+    def load_best(self, network: nn.Module) -> None:
         _put_weights(network, load_file(self.folder / BEST / WEIGHTS))
 
     def last_good(self) -> str:
@@ -127,12 +130,12 @@ def _nested(state: dict[str, Tensor]) -> dict[str, Any]:
     return nested
 
 
-def _weights(network: RewardNetwork) -> dict[str, Tensor]:
+def _weights(network: nn.Module) -> dict[str, Tensor]:
     """Trained weights by name, each once: tied ones are one tensor, and frozen ones are where they came from."""
     trained = dict(network.named_parameters())
     state: dict[str, Any] = get_model_state_dict(network, options=OPTIONS)
     return {name: value.contiguous() for name, value in state.items() if name in trained}
 
 
-def _put_weights(network: RewardNetwork, weights: dict[str, Any]) -> None:
+def _put_weights(network: nn.Module, weights: dict[str, Any]) -> None:
     set_model_state_dict(network, weights, options=OPTIONS)

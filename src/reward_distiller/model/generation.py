@@ -58,8 +58,8 @@ class Generator:
         """The turns' texts, in order, stripped. `advance` is called once for each."""
         if not conversations:
             return []
-        openings, ends = zip(*map(self._opening, conversations), strict=True)
-        stops = {*ends, self.chat.tokenizer.eos_token_id} - {None}
+        openings = [self.chat.opening(messages) for messages in conversations]
+        stops = {self.chat.end_token_id(), self.chat.tokenizer.eos_token_id} - {None}
         settings = transformers.GenerationConfig(
             max_new_tokens=self.max_new_tokens,
             do_sample=False,
@@ -76,11 +76,6 @@ class Generator:
                     texts[at] = self._text(ids, stops)
                     advance()
         return texts
-
-    def _opening(self, messages: Messages) -> tuple[tuple[int, ...], int | None]:
-        """What stands before the first token of the next turn, as where such turns are trained, and its end token."""
-        probe = self.chat.encode(messages, "a", supervised=True)
-        return probe.ids[: probe.response.start], probe.ids[probe.response[-1]] if self.chat.suffix else None
 
     def _pad(self) -> int:
         """Any token does, for padding is masked and what is generated is cut at its end."""

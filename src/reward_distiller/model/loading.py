@@ -155,7 +155,7 @@ def build_network(lm: Any, chat: ChatFormat, seed: int, attributes: int = 1) -> 
         weight.normal_(0.0, 1 / math.sqrt(head.in_features + 1), generator=generator)
         classifier.score.weight.copy_(weight)
     network = RewardNetwork(classifier, lm.get_output_embeddings())
-    disable_dropout(network)
+    disable_dropout(network, network.classifier.config)
     return network
 
 
@@ -166,7 +166,7 @@ def continue_network(classifier: Any, chat: ChatFormat, revision: str | None = N
     _checked_head(classifier, chat.where)
     classifier.score.float()
     network = RewardNetwork(classifier, kept_lm_head(classifier, chat.where, revision))
-    disable_dropout(network)
+    disable_dropout(network, network.classifier.config)
     return network
 
 

@@ -106,7 +106,7 @@ def fold_attributes(network: RewardNetwork, weights: Sequence[float]) -> None:
     network.classifier.score = folded
 
 
-def disable_dropout(network: RewardNetwork) -> None:
+def disable_dropout(network: nn.Module, config: Any) -> None:
     """Dropout would make a reward differ from call to call during training, and the export from what was trained."""
     for module in network.modules():
         if isinstance(module, nn.Dropout):
@@ -114,7 +114,6 @@ def disable_dropout(network: RewardNetwork) -> None:
         for name, value in vars(module).items():
             if "drop" in name and isinstance(value, float):
                 setattr(module, name, 0.0)
-    config = network.classifier.config
     for name, value in config.to_dict().items():
         if "drop" in name and isinstance(value, float):
             setattr(config, name, 0.0)

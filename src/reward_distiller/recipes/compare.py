@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reward_distiller.config import Comparison, Config, dump_yaml, load_config, parse_config
+from reward_distiller.config import BASE, AnyRun, Comparison, Config, RLConfig, load_run, parse_run
 from reward_distiller.console import say
 from reward_distiller.errors import ConfigError, MissingExtra, RewardDistillerError, RunFailed
 from reward_distiller.evaluate.plots import check_plots, plot_intervals
@@ -30,9 +30,11 @@ from reward_distiller.recipes.comparison_figures import (
     with_summaries,
 )
 from reward_distiller.recipes.comparison_table import table
+from reward_distiller.recipes.made import job_of, stages
 from reward_distiller.recipes.parts import Parts
+from reward_distiller.recipes.policy import check_policy_run
 from reward_distiller.recipes.reward_model import read_inputs
-from reward_distiller.recipes.side_by_side import Job, run_side_by_side
+from reward_distiller.recipes.side_by_side import run_side_by_side
 from reward_distiller.recipes.store import Store
 from reward_distiller.recipes.training import check_training, student_chat
 from reward_distiller.yaml_text import apply_override
@@ -44,7 +46,7 @@ class Run:
 
     arm: str
     seed: int
-    config: Config
+    config: AnyRun
     key: str
 
     @property
@@ -54,10 +56,13 @@ class Run:
 
 def planned(comparison: Comparison, store: Store) -> list[Run]:
     """All runs, seed by seed. Raises ConfigError, before anything runs, for an arm that makes no config."""
-    base = _base(comparison)
+    bases: dict[str | None, dict[str, Any]] = {None: _base(comparison, None)}
     runs = []
     for seed in comparison.seeds:
         for arm, changes in comparison.arms.items():
+            own = next((change.removeprefix(BASE) for change in changes if change.startswith(BASE)), None)
+            base = bases.setdefault(own, _base(comparison, own)) if own not in bases else bases[own]
+            changes = [change for change in changes if not change.startswith(BASE)]
             config = _arm_config(base, arm, changes, seed, comparison.store_path)
             key = store.key(config)
             runs.append(Run(arm, seed, config.model_copy(update={"output": str(store.place(key))}), key))
@@ -70,7 +75,7 @@ def missing(runs: Sequence[Run], store: Store) -> list[Run]:
     return [run for run in runs if first[run.key] is run and store.results(run.key, run.config) is None]
 
 
-def compare(comparison: Comparison, parts_of: Callable[[Config], Parts]) -> dict[str, Any]:
+def compare(comparison: Comparison, parts_of: Callable[[AnyRun], Parts]) -> dict[str, Any]:
     """Make the runs that are missing; write and give what results.json holds."""
     store = Store(comparison.store_path)
     runs = planned(comparison, store)
@@ -81,7 +86,9 @@ def compare(comparison: Comparison, parts_of: Callable[[Config], Parts]) -> dict
         if to_do:
             _check(runs, to_do, comparison.seeds[0], parts_of)
             processes = comparison.processes or _processes([run.config for run in to_do])
-            run_side_by_side([_job(run, store) for run in to_do], processes)
+            for stage in stages([run.config for run in to_do], store):  # what runs stand on comes before them
+                run_side_by_side(stage, processes)
+            run_side_by_side([job_of(run.title, run.key, run.config, store) for run in to_do], processes)
         results = _collected(comparison, runs, store)
         _write(Path(comparison.output), results, draw=not no_plot)
         if no_plot:
@@ -89,27 +96,31 @@ def compare(comparison: Comparison, parts_of: Callable[[Config], Parts]) -> dict
         return results
 
 
-def _base(comparison: Comparison) -> dict[str, Any]:
-    """What the base and its changes say, as it was written."""
+def _base(comparison: Comparison, own: str | None) -> dict[str, Any]:
+    """What the base and its changes say, as it was written; of an arm's own base where it has one."""
     _check_own("changes", comparison.changes, ("seed", "output"))
-    if isinstance(comparison.base, str):
-        return load_config(comparison.base, comparison.changes).given
-    data = {"output": comparison.output, **copy.deepcopy(comparison.base)}
+    base = own or comparison.base
+    if isinstance(base, str):
+        return load_run(base, comparison.changes).given
+    data = {"output": comparison.output, **copy.deepcopy(base)}
     for change in comparison.changes:
         apply_override(data, change)
-    return parse_config(data, "base").given
+    return parse_run(data, "base").given
 
 
-def _arm_config(base: dict[str, Any], arm: str, changes: Sequence[str], seed: int, store: Path) -> Config:
+def _arm_config(base: dict[str, Any], arm: str, changes: Sequence[str], seed: int, store: Path) -> AnyRun:
     """The config of one run, its output still that of the base."""
     where = f"arm {arm!r}"
-    _check_own(where, changes, ("seed", "output", "ledger"))
+    _check_own(where, changes, ("seed", "output", "ledger", "store"))
     data = copy.deepcopy(base)
     with _named(where):
         for change in changes:
             apply_override(data, change)
+    if data.get("recipe") == "rl":
+        return parse_run({**data, "seed": seed, "store": str(store)}, where)
     ledger = data.get("ledger") or str(store / "ledger.sqlite")
-    config = parse_config({**data, "seed": seed, "ledger": ledger}, where)
+    config = parse_run({**data, "seed": seed, "ledger": ledger}, where)
+    assert isinstance(config, Config)
     with _named(where):
         method_named(config.method).plan(config)
     return config
@@ -132,7 +143,7 @@ def _named(where: str) -> Iterator[None]:
         raise
 
 
-def _check(runs: Sequence[Run], to_do: Sequence[Run], seed: int, parts_of: Callable[[Config], Parts]) -> None:
+def _check(runs: Sequence[Run], to_do: Sequence[Run], seed: int, parts_of: Callable[[AnyRun], Parts]) -> None:
     """Find out before the first run what would stop an arm that has runs to do, at the first seed."""
     keys = {run.key for run in to_do}
     arms = {run.arm for run in runs if run.key in keys}
@@ -140,27 +151,20 @@ def _check(runs: Sequence[Run], to_do: Sequence[Run], seed: int, parts_of: Calla
     for run in first.values():
         parts = parts_of(run.config)
         with _named(f"arm {run.arm!r}"):
-            read_inputs(run.config, parts)
-            check_training(run.config, parts, student_chat(run.config, parts))
+            if isinstance(run.config, RLConfig):
+                check_policy_run(run.config, parts)
+            else:
+                read_inputs(run.config, parts)
+                check_training(run.config, parts, student_chat(run.config, parts))
 
 
-def _processes(configs: Sequence[Config]) -> int:
+def _processes(configs: Sequence[AnyRun]) -> int:
     """As many as there are cores for; one where a run takes the cores or an accelerator for itself."""
-    if any(c.training.threads is None or device_of(c.training.device).type != "cpu" for c in configs):
+    takes = [c.optimization if isinstance(c, RLConfig) else c.training for c in configs]
+    if any(t.threads is None or device_of(t.device).type != "cpu" for t in takes):
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // max(c.training.threads or 1 for c in configs))
-
-
-def _job(run: Run, store: Store) -> Job:
-    job = Job(
-        run.title,
-        store.place(run.key),
-        ("run", f"{store.place(run.key)}.yaml"),
-        lambda: store.results(run.key, run.config) is not None,
-    )
-    write_text(job.beside(".yaml"), dump_yaml(run.config))
-    return job
+    return max(1, cores // max(t.threads or 1 for t in takes))
 
 
 def _collected(comparison: Comparison, runs: Sequence[Run], store: Store) -> dict[str, Any]:
@@ -174,8 +178,7 @@ def _collected(comparison: Comparison, runs: Sequence[Run], store: Store) -> dic
             run.arm,
             {
                 "changes": comparison.arms[run.arm],
-                "method": run.config.method,
-                "teacher": run.config.teacher.model if run.config.teacher else None,
+                **_described(run.config),
                 "runs": {},
             },
         )
@@ -187,6 +190,12 @@ def _collected(comparison: Comparison, runs: Sequence[Run], store: Store) -> dic
         "compare_on": compared_metric(arms, comparison.compare_on),
         "arms": with_summaries(arms),
     }
+
+
+def _described(config: AnyRun) -> dict[str, Any]:
+    if isinstance(config, RLConfig):
+        return {"algorithm": config.algorithm}
+    return {"method": config.method, "teacher": config.teacher.model if config.teacher else None}
 
 
 def _no_plot() -> str | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from reward_distiller.config import Comparison, Config
+from reward_distiller.config import AnyRun, Comparison
 from reward_distiller.recipes.compare import compare
 from reward_distiller.recipes.comparison_table import table as comparison_table
 from reward_distiller.recipes.parts import Parts
@@ -14,7 +14,7 @@ from reward_distiller.recipes.parts import Parts
 COLUMNS = ("easy", "normal", "hard", "average")
 
 
-def demo(comparison: Comparison, parts_of: Callable[[Config], Parts]) -> str:
+def demo(comparison: Comparison, parts_of: Callable[[AnyRun], Parts]) -> str:
     """Run the comparison, and give its first seed as a table to print. The last arm's reward model is named."""
     results = compare(comparison, parts_of)
     arms = results["arms"]

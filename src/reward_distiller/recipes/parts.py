@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from reward_distiller.config import ChatModel, TestbedData
 from reward_distiller.evaluate.style_matrix import StyleItem
 from reward_distiller.rows import Rows
 from reward_distiller.teacher.endpoint import Transport
+
+RowKind = Literal["prompts", "pairs", "demonstrations"]
 
 
 class Parts(Protocol):
@@ -20,11 +22,15 @@ class Parts(Protocol):
     def chat_model(self, model: ChatModel) -> ChatModel:
         """The model with all that decides its answers made part of what is asked."""
 
-    def rows(self, data: TestbedData, labeled: bool = False) -> Rows:
-        """`count` rows: with `prompt`, or labeled pairs with `chosen` and `rejected` and who wrote them as well."""
+    def rows(self, data: TestbedData, kind: RowKind = "prompts") -> Rows:
+        """`count` rows with `prompt`; of pairs with `chosen` and `rejected` and who wrote them as well, of
+        demonstrations with `response`."""
 
     def student(self) -> Path: ...
 
     def kl_teacher(self) -> Path: ...
+
+    def quality(self, prompt: str, response: str) -> float:
+        """The true quality of a response in 0..1. Only where prompts are of the testbed."""
 
     def style_items(self, count: int, tasks: Sequence[str]) -> list[StyleItem]: ...

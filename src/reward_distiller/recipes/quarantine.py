@@ -14,7 +14,8 @@ from reward_distiller.config import Config
 from reward_distiller.errors import ConfigError
 from reward_distiller.files import read_rows
 from reward_distiller.recipes.parts import Parts
-from reward_distiller.recipes.reward_model import construct_into, run_folder
+from reward_distiller.recipes.reward_model import construct_into
+from reward_distiller.recipes.run_folder import run_folder
 
 FILE = "quarantine.jsonl"
 EXAMPLES = 3

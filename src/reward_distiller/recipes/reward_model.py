@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from reward_distiller.balance import Balance
-from reward_distiller.config import ChatModel, Config, dump_yaml, parse_config
+from reward_distiller.config import ChatModel, Config, parse_config
 from reward_distiller.console import say, track
 from reward_distiller.construct.estimate import StepEstimate, estimate
 from reward_distiller.construct.load import load_pairs, load_prompts
@@ -26,7 +26,7 @@ from reward_distiller.evaluate.benchmarks import benchmark_named
 from reward_distiller.evaluate.contamination import text_of
 from reward_distiller.evaluate.pair_accuracy import accuracy, by_rewards, longer, source_model
 from reward_distiller.evaluate.style_matrix import style_accuracy
-from reward_distiller.files import locked, remove_partial, write_json, write_rows, write_text
+from reward_distiller.files import write_json, write_rows, write_text
 from reward_distiller.methods import method_named
 from reward_distiller.model.chat import ChatFormat
 from reward_distiller.model.loading import device_of
@@ -38,6 +38,7 @@ from reward_distiller.recipes.critics import TeacherCritic, teacher_critic
 from reward_distiller.recipes.distributions import keep_distributions
 from reward_distiller.recipes.evaluation import evaluate
 from reward_distiller.recipes.parts import Parts
+from reward_distiller.recipes.run_folder import run_folder
 from reward_distiller.recipes.scorers import ModelScorer
 from reward_distiller.recipes.training import DISTRIBUTIONS, asks_for_chances, check_training, student_chat, train_into
 from reward_distiller.records import Pair, Prompt, content_id
@@ -135,26 +136,6 @@ def _train_and_evaluate(
     return results
 
 
-@contextmanager
-def run_folder(config: Config) -> Iterator[Path]:
-    """The run's folder, locked, with the resolved config in it."""
-    folder = Path(config.output)
-    if not is_main():  # the main process of a launch holds the folder for all
-        yield folder
-        return
-    with locked(folder / ".lock", ConfigError):
-        remove_partial(folder)
-        text = dump_yaml(config)
-        if _read(folder / "config.yaml") != text:
-            (folder / "results.json").unlink(missing_ok=True)  # they are another config's
-            write_text(folder / "config.yaml", text)
-        yield folder
-
-
-def _read(path: Path) -> str | None:
-    return path.read_text("utf-8") if path.is_file() else None
-
-
 # -- construct --------------------------------------------------------------------------------------
 
 
@@ -170,7 +151,7 @@ def read_inputs(config: Config, parts: Parts) -> Inputs:
     templates = Templates(config.annotation.templates)
     source = config.prompts or config.pairs
     assert source is not None
-    own = parts.rows(source.testbed, labeled=source is config.pairs) if source.testbed else None
+    own = parts.rows(source.testbed, "pairs" if config.pairs else "prompts") if source.testbed else None
     where, rows = rows_of(source, own, config.seed)
     if config.prompts:
         prompts, balance = load_prompts(where, rows, source.columns)

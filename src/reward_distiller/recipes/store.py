@@ -7,18 +7,22 @@ it (KEY.lock). Knows no arms.
 from __future__ import annotations
 
 import copy
+import importlib.metadata
+import importlib.util
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 import transformers
 import yaml
 
 from reward_distiller import __version__
-from reward_distiller.config import Config, fill_data_folder
+from reward_distiller.config import Algorithm, AnyRun, Config, Made, RLConfig, fill_data_folder, parse_run
+from reward_distiller.errors import ConfigError
 from reward_distiller.evaluate.benchmarks import benchmark_named
 from reward_distiller.evaluate.benchmarks.reading import files_of
 from reward_distiller.files import fingerprint
@@ -26,20 +30,59 @@ from reward_distiller.methods import METHODS
 from reward_distiller.records import content_id
 from reward_distiller.yaml_text import parse_yaml
 
-PLACES = (("output",), ("ledger",), ("testbed", "cache"))  # where things are kept changes nothing
-INPUTS = (  # what may be a local file or folder; a section or value that is not there is passed over
-    ("prompts", "path"),
-    ("pairs", "path"),
-    ("annotation", "templates"),
-    ("student", "model"),
-    ("student", "chat_template"),
-    ("student", "from_scratch", "tokenizer"),
-    ("rm_distiller", "kl_teacher"),
-    ("rm_distiller", "kl_store"),
-    ("edit_aligned", "kl_teacher"),
-    ("edit_aligned", "kl_store"),
-)
 TESTBED = "testbed"  # the name of a model that is no folder, whatever lies there
+Place = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the key of a recipe's runs needs to know of its configs.
+
+    `places` are where things are kept, which changes nothing; `inputs` may be local files or folders (a section or
+    value that is not there is passed over); of the sections `alternatives` only the one that `choice` names is read.
+    """
+
+    fields: frozenset[str]
+    places: tuple[Place, ...]
+    inputs: tuple[Place, ...]
+    choice: str
+    alternatives: frozenset[str]
+
+
+RECIPES = {
+    "reward_model": Recipe(
+        frozenset(Config.model_fields),
+        (("output",), ("ledger",), ("testbed", "cache")),
+        (
+            ("prompts", "path"),
+            ("pairs", "path"),
+            ("annotation", "templates"),
+            ("student", "model"),
+            ("student", "chat_template"),
+            ("student", "from_scratch", "tokenizer"),
+            ("rm_distiller", "kl_teacher"),
+            ("rm_distiller", "kl_store"),
+            ("edit_aligned", "kl_teacher"),
+            ("edit_aligned", "kl_store"),
+        ),
+        "method",
+        frozenset(METHODS),
+    ),
+    "rl": Recipe(
+        frozenset(RLConfig.model_fields),
+        (("output",), ("store",), ("testbed", "cache")),
+        (
+            ("policy", "model"),
+            ("policy", "chat_template"),
+            ("demonstrations", "path"),
+            ("prompts", "path"),
+            ("evaluation", "prompts", "path"),
+        ),
+        "algorithm",
+        frozenset(get_args(Algorithm)),
+    ),
+}
+SOURCES = ("model", "function")  # of a reward, that may be a folder or a file
 
 
 class Store:
@@ -49,26 +92,44 @@ class Store:
         self.folder = folder
         self._fingerprint: Callable[[str], str] = cache(fingerprint)
 
-    def key(self, config: Config) -> str:
-        """The hash of config, input files and library versions; not of places, nor of other methods' sections."""
-        identity = _identity(config.model_dump(mode="json"))
-        given = {".".join(place): _at(identity, place) for place in INPUTS}
+    def key(self, config: AnyRun) -> str:
+        """The hash of config, input files, the runs that it stands on and library versions; not of places."""
+        settings = config.model_dump(mode="json")
+        identity = _identity(settings)
+        given = {".".join(place): _at(identity, place) for place in RECIPES[config.recipe].inputs}
+        if isinstance(config, RLConfig):
+            given |= _reward_files(settings["rewards"])
         files = {
             name: self._fingerprint(fill_data_folder(path))
             for name, path in given.items()
             if path not in (None, TESTBED)
         }
+        if isinstance(config, RLConfig):
+            files |= {place: self.key(parse_run(_run_of(made))) for place, made in config.made.items()}
+        else:
+            files |= self._benchmarks(config)
+        return content_id({"config": identity, "files": files, "versions": _versions(config)})
+
+    def _benchmarks(self, config: Config) -> dict[str, str]:
+        found = {}
         for name, path in config.evaluation.benchmarks.items():
             if path is not None:
                 read = files_of(benchmark_named(name), path)
-                files[f"evaluation.benchmarks.{name}"] = content_id([self._fingerprint(str(file)) for file in read])
-        versions = [__version__, torch.__version__, transformers.__version__]
-        return content_id({"config": identity, "files": files, "versions": versions})
+                found[f"evaluation.benchmarks.{name}"] = content_id([self._fingerprint(str(file)) for file in read])
+        return found
+
+    def made(self, made: Made) -> AnyRun:
+        """A run that another one stands on, as a run of this store."""
+        config = parse_run(_run_of(made))
+        update = {"output": str(self.place(self.key(config)))}
+        if isinstance(config, RLConfig):
+            return config.model_copy(update={**update, "store": str(self.folder)})
+        return config.model_copy(update={**update, "ledger": config.ledger or str(self.folder / "ledger.sqlite")})
 
     def place(self, key: str) -> Path:
         return self.folder / key
 
-    def results(self, key: str, config: Config) -> dict[str, Any] | None:
+    def results(self, key: str, config: AnyRun) -> dict[str, Any] | None:
         """What a finished run's results.json holds; None where it is not there, or another config's."""
         try:
             results = json.loads((self.place(key) / "results.json").read_text("utf-8"))
@@ -88,13 +149,51 @@ class Store:
 def _identity(settings: dict[str, Any]) -> dict[str, Any]:
     """All of a resolved config that decides what comes out; not a section that the package no longer has."""
     settings = copy.deepcopy(settings)
-    for *sections, name in PLACES:
+    recipe = RECIPES[settings["recipe"]]
+    for *sections, name in recipe.places:
         _at(settings, tuple(sections)).pop(name)
-    others = METHODS.keys() - {settings["method"]}
-    return {name: value for name, value in settings.items() if name in Config.model_fields and name not in others}
+    others = recipe.alternatives - {settings[recipe.choice]}
+    kept = {name: value for name, value in settings.items() if name in recipe.fields and name not in others}
+    return dict(_with_identities(kept))
 
 
-def _at(settings: dict[str, Any], place: tuple[str, ...]) -> Any:
+def _with_identities(settings: Any) -> Any:
+    """The runs of `made_by`, however deep they stand, as their own identities."""
+    if not isinstance(settings, dict):
+        return settings
+    return {
+        name: _identity(value["run"]) if name == "made_by" and value else _with_identities(value)
+        for name, value in settings.items()
+    }
+
+
+def _run_of(made: Made) -> dict[str, Any]:
+    if not isinstance(made.run, dict):
+        raise ConfigError(f"made_by: {made.run} was not read. Load the config that names it from its file")
+    return made.run
+
+
+def _reward_files(terms: dict[str, Any]) -> dict[str, str | None]:
+    """The folders and files of rewards; a rule's module stands for itself."""
+    found = {}
+    for name, term in terms.items():
+        for member, source in {"": term, **((term.get("ensemble") or {}).get("members") or {})}.items():
+            for kind in SOURCES:
+                path = source.get(kind)
+                found[f"rewards.{name}.{member}.{kind}"] = (
+                    path.rpartition(":")[0] if path and kind == "function" else path
+                )
+    return found
+
+
+def _versions(config: AnyRun) -> list[str]:
+    found = [__version__, torch.__version__, transformers.__version__]
+    if isinstance(config, RLConfig) and config.algorithm != "ppo":
+        found.append(importlib.metadata.version("trl") if importlib.util.find_spec("trl") else "no trl")
+    return found
+
+
+def _at(settings: dict[str, Any], place: Place) -> Any:
     for name in place:
         settings = (settings or {}).get(name)  # type: ignore[assignment]
     return settings

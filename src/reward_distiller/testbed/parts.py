@@ -11,6 +11,7 @@ from reward_distiller.config import World as WorldConfig
 from reward_distiller.errors import ConfigError
 from reward_distiller.evaluate.style_matrix import StyleItem
 from reward_distiller.files import Row
+from reward_distiller.recipes.parts import RowKind
 from reward_distiller.rows import Rows
 from reward_distiller.teacher.completion import read_completion
 from reward_distiller.teacher.endpoint import Transport
@@ -49,12 +50,22 @@ class TestbedParts:
         options = {name: getattr(self.settings, name) for name in names}
         return model.model_copy(update={"extra_body": {**model.extra_body, "testbed": options}})
 
-    def rows(self, data: TestbedData, labeled: bool = False) -> Rows:
-        """`count` rows: prompts, or pairs of two candidates' responses labeled by the ground truth."""
-        if labeled:
+    def rows(self, data: TestbedData, kind: RowKind = "prompts") -> Rows:
+        """`count` rows: prompts, pairs of two candidates' responses labeled by the truth, or a candidate's response."""
+        if kind == "pairs":
             return list(enumerate(self._labeled(data), 1))
-        texts = self.world.prompts(data.count, self.seed, data.split, data.tasks)
-        return [(number, {"prompt": text}) for number, text in enumerate(texts, 1)]
+        rows: list[Row] = [
+            {"prompt": text} for text in self.world.prompts(data.count, self.seed, data.split, data.tasks)
+        ]
+        if kind == "demonstrations":
+            names = sorted(CANDIDATES)
+            for row in rows:
+                name = random.Random(f"demonstration:{self.seed}:{row['prompt']}").choice(names)
+                row |= {"response": self._attempt(name, row["prompt"], 0), "model": name}
+        return list(enumerate(rows, 1))
+
+    def quality(self, prompt: str, response: str) -> float:
+        return self.world.quality(prompt, response)
 
     def _labeled(self, data: TestbedData) -> list[Row]:
         """Of prompts in their order; one at which the drawn candidates keep being equally good is passed over."""

@@ -1,0 +1,43 @@
+"""`reward-distiller rl`: a policy trained with rewards."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from reward_distiller.cli.compare import parts_of
+from reward_distiller.config import load_rl_config
+from reward_distiller.recipes.policy import run_policy
+
+
+def rl(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file of recipe rl")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[key.sub=value ...]", help="changes to the config")
+    ] = None,
+) -> None:
+    """Train a policy: SFT on demonstrations, or GRPO, DAPO or PPO with rewards that add up.
+
+    Example: reward-distiller rl configs/testbed-rl.yaml algorithm=dapo
+    """
+    settings = load_rl_config(config, overrides or [])
+    results = run_policy(settings, parts_of(settings))
+    typer.echo(_table(results))
+    typer.echo(f"policy: {results['model']}")
+
+
+def _table(results: dict[str, Any]) -> str:
+    """Figures of the policy and of the one that it started from, with their intervals over the evaluation prompts."""
+    ours, theirs = results.get("policy") or {}, results.get("start") or {}
+    if not ours:
+        return "no evaluation.prompts, so there are no figures"
+    lines = [f"{'':<16}{'policy':>28}{'at the start':>28}"]
+    for name in ours:
+        lines.append(f"{name:<16}" + "".join(f"{_interval(side[name]):>28}" for side in (ours, theirs)))
+    lines.append(f"95% intervals over {ours['tokens']['n']} prompts; quality and repetition in percent, kl in nats")
+    return "\n".join(lines)
+
+
+def _interval(figure: dict[str, Any]) -> str:
+    return f"{figure['value']:.2f} [{figure['low']:.2f}, {figure['high']:.2f}]"

@@ -1,0 +1,46 @@
+"""The runs that other runs stand on (`made_by`): made in the store, in child processes, the deepest first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reward_distiller.config import AnyRun, RLConfig, dump_yaml
+from reward_distiller.files import write_text
+from reward_distiller.recipes.side_by_side import Job, run_side_by_side
+from reward_distiller.recipes.store import Store
+
+COMMANDS = {"reward_model": "run", "rl": "rl"}
+
+
+def make(config: RLConfig, store: Store) -> None:
+    """Make all runs that this one stands on and that the store does not have."""
+    for stage in stages([config], store):
+        run_side_by_side(stage, 1)
+
+
+def stages(configs: Sequence[AnyRun], store: Store) -> list[list[Job]]:
+    """What is missing of all that these runs stand on; each stage stands on those before it alone."""
+    found: list[list[Job]] = []
+    below = {store.key(c): c for config in configs for c in _stood_on(config, store)}
+    while below:
+        missing = {key: config for key, config in below.items() if store.results(key, config) is None}
+        if missing:
+            found.insert(0, [job_of(title_of(config), key, config, store) for key, config in missing.items()])
+        below = {store.key(c): c for config in missing.values() for c in _stood_on(config, store)}
+    return found
+
+
+def _stood_on(config: AnyRun, store: Store) -> list[AnyRun]:
+    return [store.made(made) for made in config.made.values()] if isinstance(config, RLConfig) else []
+
+
+def title_of(config: AnyRun) -> str:
+    return f"{config.algorithm if isinstance(config, RLConfig) else config.method}, seed {config.seed}"
+
+
+def job_of(title: str, key: str, config: AnyRun, store: Store) -> Job:
+    """A run of the store as a command; its config is written beside its folder."""
+    place = store.place(key)
+    job = Job(title, place, (COMMANDS[config.recipe], f"{place}.yaml"), lambda: store.results(key, config) is not None)
+    write_text(job.beside(".yaml"), dump_yaml(config))
+    return job

@@ -1,0 +1,292 @@
+"""Recipe `rl`: a policy is trained by SFT, GRPO, DAPO or PPO, and looked at.
+
+A run folder holds config.yaml, rl.jsonl (a row of figures a step), model/ (the policy as a plain checkpoint),
+responses.jsonl (what it answers to the evaluation prompts), balance.json and results.json; no file but timing.json
+holds a time. A training that was killed goes on from its last checkpoint; a policy whose inputs are the same is not
+trained again.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from reward_distiller.balance import Balance
+from reward_distiller.config import DataSource, RewardSource, RewardTerm, RLConfig
+from reward_distiller.console import say
+from reward_distiller.errors import ConfigError, TrainingError
+from reward_distiller.evaluate.statistics import mean_figure
+from reward_distiller.files import fingerprint, write_json, write_rows
+from reward_distiller.model.loading import device_of
+from reward_distiller.model.reward_model import RewardModel
+from reward_distiller.model.trainer import exact
+from reward_distiller.model.training_log import check_trackers, open_log
+from reward_distiller.processes import processes
+from reward_distiller.recipes.made import make
+from reward_distiller.recipes.parts import Parts, RowKind
+from reward_distiller.recipes.run_folder import run_folder
+from reward_distiller.recipes.store import TESTBED, Store
+from reward_distiller.records import content_id
+from reward_distiller.rl import grpo, ppo, sft
+from reward_distiller.rl.looks import Looks, Observer, Quality, Seen
+from reward_distiller.rl.on_trl import import_trl
+from reward_distiller.rl.policy import Policy
+from reward_distiller.rl.reward import Reward, build_reward
+from reward_distiller.rl.training import Task, Training
+from reward_distiller.rows import Fields, rows_of
+
+OVERLONG = "overlong"  # the term that dapo.overlong adds
+ALGORITHMS: dict[str, Callable[[Training], None]] = {"grpo": grpo.train, "dapo": grpo.train, "ppo": ppo.train}
+
+
+@dataclass(frozen=True)
+class Data:
+    """What is trained on and looked at. `responses` are the demonstrations' of SFT, else empty."""
+
+    tasks: list[Task]
+    responses: list[str]
+    tests: list[Task]
+    balances: list[Balance]
+
+
+def store_of(config: RLConfig) -> Store:
+    return Store(Path(config.store) if config.store else Path(config.output) / "store")
+
+
+def run_policy(config: RLConfig, parts: Parts) -> dict[str, Any]:
+    """Do the whole run, what it stands on first; give what results.json holds."""
+    check_policy_run(config, parts)
+    store = store_of(config)
+    with run_folder(config) as folder:
+        make(config, store)
+        opened = _Opened(config, parts, store)
+        with exact(config.optimization.threads):
+            facts = _train(folder, opened)
+            results = _evaluate(folder, opened, facts)
+        write_json(folder / "results.json", results)
+        return results
+
+
+def check_policy_run(config: RLConfig, parts: Parts) -> None:
+    """Find out before anything is made or trained what would stop the run."""
+    if processes() > 1:
+        raise ConfigError("rl trains in one process. For many GPUs: reward-distiller rl CONFIG --emit verl")
+    if config.algorithm != "ppo":
+        import_trl()
+    check_trackers(config.optimization.log_to)
+    device_of(config.optimization.device)
+    for source in (config.prompts, config.demonstrations, config.evaluation.prompts):
+        if source is not None and source.testbed is None and source.path is not None:
+            rows_of(source)
+    forms = {name: term for name, term in terms_of(config).items() if not (term.model or term.made_by)}
+    build_reward(forms, config.rollout.max_response_length, _no_model)
+
+
+def terms_of(config: RLConfig) -> dict[str, RewardTerm]:
+    """The rewards of the config, and the soft punishment of responses that are too long where DAPO has one."""
+    limit = config.rollout.max_response_length
+    buffer = limit // 5 if config.dapo.overlong is None else config.dapo.overlong
+    if config.algorithm != "dapo" or not buffer or OVERLONG in config.rewards:
+        return config.rewards
+    return {**config.rewards, OVERLONG: RewardTerm(overlong=buffer)}
+
+
+def _no_model(source: RewardSource) -> RewardModel:
+    raise ConfigError("not yet")
+
+
+class _Opened:
+    """A run's parts, loaded."""
+
+    def __init__(self, config: RLConfig, parts: Parts, store: Store):
+        self.config, self.parts, self.store = config, parts, store
+        self.device = device_of(config.optimization.device)
+        self.start = _policy_path(config, parts, store)
+        self.policy = self.open_policy(self.start)
+        self.data = _read_data(config, parts, self.policy)
+        self.reward = self._reward()
+        self.quality = _quality(config, parts)
+
+    def open_policy(self, path: str) -> Policy:
+        own, rollout = self.config.policy, self.config.rollout
+        return Policy.from_pretrained(
+            path,
+            rollout.max_response_length,
+            temperature=rollout.temperature,
+            top_p=rollout.top_p,
+            precision=self.config.optimization.precision,
+            revision=own.revision,
+            trust_remote_code=own.trust_remote_code,
+            chat_template=own.chat_template,
+            device=self.device,
+        )
+
+    def _reward(self) -> Reward | None:
+        terms = terms_of(self.config)
+        return build_reward(terms, self.policy.limit, self._open_model) if terms else None
+
+    def _open_model(self, source: RewardSource) -> RewardModel:
+        path = source.model or str(Path(self.store.made(source.made_by).output) / "model")  # type: ignore[arg-type]
+        return RewardModel.from_pretrained(path, device=str(self.device))
+
+    def observer(self) -> Observer:
+        reference = copy.deepcopy(self.policy.lm).requires_grad_(False).eval()
+        return Observer(self.data.tests, reference, self.reward, self.quality, self.config.seed)
+
+    def key(self) -> str:
+        """The hash of all that the trained weights come from."""
+        return content_id(
+            {
+                "run": self.store.key(self.config),
+                "start": [fingerprint(self.start), self.policy.chat.tokenizer.chat_template],
+                "tasks": [
+                    [task.prompt.id, *self.data.responses[at : at + 1]] for at, task in enumerate(self.data.tasks)
+                ],
+            }
+        )
+
+
+def _policy_path(config: RLConfig, parts: Parts, store: Store) -> str:
+    if config.policy.made_by is not None:
+        return str(Path(store.made(config.policy.made_by).output) / "model")
+    return str(parts.student()) if config.policy.model == TESTBED else str(config.policy.model)
+
+
+def _quality(config: RLConfig, parts: Parts) -> Quality | None:
+    source = config.evaluation.prompts
+    return parts.quality if source is not None and source.testbed is not None else None
+
+
+# -- data -------------------------------------------------------------------------------------------
+
+
+def _read_data(config: RLConfig, parts: Parts, policy: Policy) -> Data:
+    sft = config.algorithm == "sft"
+    source = config.demonstrations if sft else config.prompts
+    assert source is not None
+    balances: list[Balance] = []
+    tasks, responses = _tasks(source, "demonstrations" if sft else "prompts", config, parts, policy, set(), balances)
+    tests: list[Task] = []
+    if config.evaluation.prompts is not None:
+        trained_on = {task.prompt.id for task in tasks}
+        tests, _ = _tasks(config.evaluation.prompts, "prompts", config, parts, policy, trained_on, balances)
+    for balance in balances:
+        say(balance.line())
+    if not tasks:
+        raise TrainingError("no prompt is left to train on. The lines above say what became of each")
+    return Data(tasks, responses, tests, balances)
+
+
+def _tasks(
+    source: DataSource,
+    kind: RowKind,
+    config: RLConfig,
+    parts: Parts,
+    policy: Policy,
+    trained_on: set[str],
+    balances: list[Balance],
+) -> tuple[list[Task], list[str]]:
+    """Distinct prompts that fit, in the order of the file; with the responses where they are demonstrations."""
+    own = parts.rows(source.testbed, kind) if source.testbed else None
+    where, rows = rows_of(source, own, config.seed)
+    balance = Balance(f"load {'evaluation prompts' if trained_on else kind}", "rows", 0)
+    found: dict[str, tuple[Task, str]] = {}
+    for number, row in rows:
+        balance.total += 1
+        fields = Fields(where, number, row, source.columns)
+        prompt = fields.prompt()
+        response = fields.response("response") if kind == "demonstrations" else ""
+        opening = policy.opening(prompt.as_dicts())
+        record = f"row {number}"
+        if not prompt.messages[-1].content.strip():
+            balance.lose("dropped", "empty prompt", record)
+        elif kind == "demonstrations" and not response.strip():
+            balance.lose("dropped", "empty response", record)
+        elif prompt.id in found:
+            balance.lose("dropped", "duplicate prompt", record)
+        elif prompt.id in trained_on:
+            balance.lose("dropped", "trained on", record)
+        elif len(opening) > config.rollout.max_prompt_length:
+            balance.lose("dropped", f"more than {config.rollout.max_prompt_length} tokens", record)
+        else:
+            found[prompt.id] = Task(prompt, opening, row), response
+            balance.keep()
+    balances.append(balance.check())
+    return [task for task, _ in found.values()], [response for _, response in found.values()]
+
+
+# -- training ---------------------------------------------------------------------------------------
+
+
+def _train(folder: Path, opened: _Opened) -> dict[str, Any]:
+    """Train and write model/ and rl.jsonl, unless model/ came from the very same inputs; give its facts."""
+    config, key = opened.config, opened.key()
+    write_json(folder / "balance.json", [balance.as_dict() for balance in opened.data.balances])
+    known = _facts(folder / "model")
+    if known.get("run_key") == key:
+        say(f"rl: {folder / 'model'} is up to date")
+        return known
+    torch.manual_seed(config.seed)
+    looks = Looks(opened.observer(), opened.policy, config.guards)
+    start = time.perf_counter()
+    with open_log(folder / "rl.jsonl", config.optimization.log_to, folder.name, config.model_dump(mode="json")) as log:
+        if config.algorithm == "sft":
+            pairs = [(task.prompt, text) for task, text in zip(opened.data.tasks, opened.data.responses, strict=True)]
+            sft.train(config, opened.policy, pairs, folder, key, log)
+        else:
+            assert opened.reward is not None
+            training = Training(config, opened.policy, opened.data.tasks, opened.reward, folder, key, log, looks)
+            ALGORITHMS[config.algorithm](training)
+    facts = {"run_key": key, "algorithm": config.algorithm, "prompts": len(opened.data.tasks)}
+    opened.policy.save(folder / "model", facts)
+    write_json(folder / "timing.json", {"train_seconds": round(time.perf_counter() - start, 1)})
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return facts
+
+
+def _facts(model: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((model / "policy.json").read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+# -- evaluation -------------------------------------------------------------------------------------
+
+
+def _evaluate(folder: Path, opened: _Opened, facts: dict[str, Any]) -> dict[str, Any]:
+    """Figures of the saved policy, as its users will load it, and of the one that it started from."""
+    config = opened.config
+    results: dict[str, Any] = {"recipe": config.recipe, "algorithm": config.algorithm, "seed": config.seed}
+    results |= {"model": str(folder / "model"), "training": facts, "cost": []}
+    if not opened.data.tests:
+        return results
+    start = opened.open_policy(opened.start)
+    observer = Observer(opened.data.tests, start.lm.eval(), opened.reward, opened.quality, config.seed)
+    seen = observer.see(opened.open_policy(str(folder / "model")))
+    rows = zip(opened.data.tests, seen.responses, strict=True)
+    write_rows(folder / "responses.jsonl", [_answer(at, task, text, seen) for at, (task, text) in enumerate(rows)])
+    return results | {"policy": _figures(seen), "start": _figures(observer.see(start))}
+
+
+def _answer(at: int, task: Task, text: str, seen: Seen) -> dict[str, Any]:
+    figures = {name: values[at] for name, values in seen.figures.items()}
+    return {"id": task.prompt.id, "prompt": task.prompt.as_dicts(), "response": text, "figures": figures}
+
+
+PERCENT = ("quality", "repetition")
+
+
+def _figures(seen: Seen) -> dict[str, Any]:
+    """Means over the prompts with bootstrap intervals: shares in percent, tokens, the KL in nats a response."""
+    order = sorted(seen.figures, key=lambda name: name != "quality")
+    scale = {name: 100.0 if name in PERCENT else 1.0 for name in order}
+    return {name: mean_figure([scale[name] * v for v in seen.figures[name]]).as_dict() for name in order}
