@@ -43,12 +43,12 @@ bench-teacher: .venv/installed .venv-curator/installed
 
 # And vLLM, for tests of the real server on this machine's CPU; `make test-vllm VLLM=/path/to/vllm` takes one that is there.
 VLLM ?= .venv-vllm/bin/vllm
-.venv-vllm/bin/vllm: tests/vllm/install.sh
-	tests/vllm/install.sh .venv-vllm
+.venv-vllm/bin/vllm: tests/real_vllm/install.sh
+	tests/real_vllm/install.sh .venv-vllm
 	touch .venv-vllm/bin/vllm
 
 test-vllm: .venv/installed $(VLLM)
-	VLLM=$(abspath $(VLLM)) $(BIN)/python -m pytest tests/vllm
+	VLLM=$(abspath $(VLLM)) $(BIN)/python -m pytest tests/real_vllm
 
 wheel: .venv/installed
 	$(BIN)/python -m build --wheel --outdir dist

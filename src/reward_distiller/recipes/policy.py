@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from reward_distiller.balance import Balance
 from reward_distiller.config import DataSource, RewardSource, RewardTerm, RLConfig
 from reward_distiller.console import say
@@ -234,8 +232,10 @@ def _train(folder: Path, opened: _Opened) -> dict[str, Any]:
     if known.get("run_key") == key:
         say(f"rl: {folder / 'model'} is up to date")
         return known
-    torch.manual_seed(config.seed)
-    looks = Looks(opened.observer(), opened.policy, config.guards)
+    observer = opened.observer()
+    if observer.tasks:
+        observer.see(opened.policy, 1)  # a rule that cannot judge these prompts is found out now
+    looks = Looks(observer, opened.policy, config.guards)
     start = time.perf_counter()
     with open_log(folder / "rl.jsonl", config.optimization.log_to, folder.name, config.model_dump(mode="json")) as log:
         if config.algorithm == "sft":

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# vLLM's CPU build in an environment of its own (about 4 GB): tests/vllm/install.sh FOLDER
+# vLLM's CPU build in an environment of its own (about 4 GB): tests/real_vllm/install.sh FOLDER
 set -euo pipefail
 version=0.32.0
 python3 -m venv "$1"
