@@ -13,6 +13,8 @@ from typing import Any
 
 from reward_distiller.records import Prompt
 from reward_distiller.teacher.completion import Completion
+from reward_distiller.teacher.expected import TOP, letter_chance
+from reward_distiller.teacher.parsing import parse_choice
 from reward_distiller.teacher.prompts import Templates
 from reward_distiller.teacher.questions import Question
 
@@ -32,15 +34,38 @@ class Kind:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def question(
-        self, identity: str, prompt: Prompt, values: Mapping[str, str], count: int, templates: Templates
+        self,
+        identity: str,
+        prompt: Prompt,
+        values: Mapping[str, str],
+        count: int,
+        templates: Templates,
+        probabilities: bool = True,
     ) -> Question[Verdicts]:
+        """One question about a response. Without `probabilities` the answer's text alone is read."""
         text, mark = templates.render(self.template, prompt, **values)
+        messages = [{"role": "user", "content": text}]
         read = partial(_read, parse=self.parse, count=count, mark=mark)
-        return Question(identity, [{"role": "user", "content": text}], read, extra=self.extra, weigh=self.weigh)
+        if not probabilities:
+            return Question(identity, messages, read)
+        return Question(identity, messages, read, extra=self.extra, weigh=self.weigh)
 
 
 def _read(text: str, parse: Callable[[str, int, str], Verdicts], count: int, mark: str) -> Verdicts:
     return parse(text, count, mark)
 
 
-KINDS: dict[str, Kind] = {}
+def _preferred(text: str, count: int, mark: str) -> Verdicts:
+    """1 where the letter is A, 0 where it is B."""
+    return (float(parse_choice(text) > 0),)
+
+
+def _chance(verdicts: Verdicts, completion: Completion) -> Verdicts:
+    """The probability of A instead of the letter, where the server told it."""
+    chance = letter_chance(completion, "A", "B")
+    return verdicts if chance is None else (chance,)
+
+
+KINDS: dict[str, Kind] = {
+    "preference": Kind("judge_preference", _preferred, _chance, {"logprobs": True, "top_logprobs": TOP}),
+}

@@ -67,8 +67,7 @@ class PolicyFigures:
 
 @dataclass(frozen=True)
 class PolicyBenchmark:
-    """`read` makes tasks of a file or folder, and raises DataError for what is not this benchmark's; `expects` says what
-    it wants to find.
+    """`read` makes tasks of a file or folder that holds what `expects` says, and raises DataError for anything else.
 
     `request` gives the verdicts themselves where a rule decides. `figures` is never called without any Judged.
     `upstream`, where there is one, reads a judge's raw answer as the benchmark's own scripts do, fallbacks and all
