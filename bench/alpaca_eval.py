@@ -4,7 +4,8 @@
 
 FOLDER ($REWARD_DISTILLER_DATA/alpaca_eval) holds the reference's outputs, difficulties, official coefficients, the
 leaderboard, and annotations/MODEL.jsonl.gz with the judge's preference (1 to 2) on every output. For each model on the
-leaderboard: our win rates less the official ones, in points, with our own fit and with the official coefficients.
+leaderboard: our win rates less the official ones, in points. LC win rates by our fit, by the official coefficients, by
+our fit without the rows that stand for the gamed references, and by one with next to no penalty.
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ import numpy as np
 
 from reward_distiller.config import fill_data_folder
 from reward_distiller.evaluate.policy import alpaca_eval
+from reward_distiller.evaluate.policy.length_control import STRENGTHS, chosen_strength, fit, rows_of
 from reward_distiller.evaluate.statistics import percent
 from reward_distiller.files import read_rows
 
 
 @dataclass(frozen=True)
 class Row:
-    """A model's official figures in percent, and ours less these: `fitted` with our fit, `given` with their weights."""
+    """A model's official figures in percent, and ours less these."""
 
     model: str
     win_rate: float
@@ -46,7 +48,11 @@ def rows(folder: Path) -> Iterator[Row]:
         annotated = [row for _, row in read_rows(path)]
         preference_N = np.array([row["preference"] - 1 for row in annotated])
         of_model = [tasks[str(row["idx"])] for row in annotated]
-        own = alpaca_eval.LengthControlled(of_model, [row["output"] for row in annotated], preference_N)
+        outputs = [row["output"] for row in annotated]
+        own = alpaca_eval.LengthControlled(of_model, outputs, preference_N)
+        lengths = [len(task.details["reference"]) - len(text) for task, text in zip(of_model, outputs, strict=True)]
+        features = np.array(lengths, dtype=float), own.difficulty_N, preference_N
+        alone, both = rows_of(*features, []), rows_of(*features, of_model[0].details["gamed"])
         discrete_N = (preference_N > 0.5) + 0.5 * (preference_N == 0.5)
         known = {name: float(board[model][name] or "nan") for name in ("win_rate", "discrete_win_rate")}
         controlled = float(board[model]["length_controlled_winrate"])
@@ -55,6 +61,8 @@ def rows(folder: Path) -> Iterator[Row]:
             "discrete": percent(discrete_N).value - known["discrete_win_rate"],
             "fitted": 100 * own.win_rate - controlled,
             "given": 100 * official[model].win_rate(own.difficulty_N) - controlled,
+            "no gamed": 100 * fit(alone, chosen_strength(alone)).win_rate(own.difficulty_N) - controlled,
+            "no penalty": 100 * fit(both, STRENGTHS[-1]).win_rate(own.difficulty_N) - controlled,
         }
         yield Row(model, known["win_rate"], controlled, off)
 

@@ -109,9 +109,7 @@ def evaluate_policy(
         "benchmark": benchmark.name,
         "policy": responses.model,
         "responses": fingerprint(responses.path),
-        "judge": {
-            name: value for name, value in build_request(model, [], 0).items() if name not in ("messages", "sample")
-        },
+        "judge": asked_of_judge,
         "templates": {kind: content_id(templates.source(KINDS[kind].template)) for kind in kinds},
         "reading": "upstream" if judge.upstream else "strict",
         **shown(benchmark.figures(judged) if judged else PolicyFigures({}, ["no response has a judgement"])),

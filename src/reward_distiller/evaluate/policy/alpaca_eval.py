@@ -1,9 +1,9 @@
 """AlpacaEval 2: 805 instructions, a policy's response against GPT-4's, length-controlled (Dubois et al., 2024).
 
 A judge sees both responses once, in an order drawn from the texts, and its verdict is the probability of the one shown
-first. The files are the official repository's: the reference's outputs, and each instruction's difficulty and the official
-coefficients where there is to be a length-controlled win rate. The leaderboard's judge is GPT-4 with a prompt of its own;
-another judge's figures are comparable among themselves only. Knows no judge.
+first. The files are the official repository's: the reference's outputs, and, where there is to be a length-controlled
+win rate, each instruction's difficulty and the official coefficients. The leaderboard's judge is GPT-4 with a prompt of
+its own; another judge's figures are comparable among themselves only. Knows no judge.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ REFERENCES = ("reference*.jsonl*", "reference*.json*", "model_outputs.json*")
 DIFFICULTIES, WEIGHTS = "instruction_difficulty*.csv", "lc_glm_weights.csv"
 GAMED = ("gpt4_1106_preview_verbose", "gpt4_1106_preview_concise")  # the reference, told to be so
 EXPECTS = (
-    "rows {instruction, output} of the reference, maybe with idx and dataset, in a file, or in a folder as reference*.jsonl;"
-    f" beside them {DIFFICULTIES} and {WEIGHTS} for the length-controlled win rate"
+    "rows {instruction, output} of the reference, maybe with idx and dataset, in a file, or in a folder as "
+    f"reference*.jsonl; beside them {DIFFICULTIES} and {WEIGHTS} for the length-controlled win rate"
 )
 
 

@@ -1,14 +1,14 @@
 """The length-controlled win rate: what a policy's win rate would be if its responses were as long as the reference's.
 
-A logistic regression (Dubois et al., 2024, "Length-Controlled AlpacaEval", section 3) explains preferences y in [0, 1] by
+A logistic regression (Dubois et al., 2024, "Length-Controlled AlpacaEval", section 3) explains preferences, 0 to 1, by
 
-    P(preferred) = logistic(w_len · tanh(Δ / sd Δ) + w_diff · difficulty + w_model),   Δ = len(reference) - len(response)
+    P(preferred) = logistic(w_len · tanh(Δ / sd Δ) + w_diff · difficulty + w_model), Δ = len(reference) - len(response)
 
 in characters; the length term is then left out of the prediction. As AlpacaEval 2 does it: an L1 penalty whose strength
-five-fold cross-validation chooses, and rows of the reference itself told to be verbose and to be concise ("gamed"), with
-weight 0.2 in all and no w_model, which hold w_len and w_diff near what length and difficulty do between equals.
+five-fold cross-validation chooses, and rows of the reference itself told to be verbose and to be concise ("gamed"),
+of weight 0.2 in all and without w_model, which hold w_len and w_diff near what length and difficulty do between equals.
 
-Those rows (upstream's df_gamed.csv) are not published beside the annotations. Their own fitted coefficients are, so they
+Those rows (upstream's df_gamed.csv) are not among the repository's files. The coefficients fitted on them are, so they
 stand here as what these coefficients predict, at the policy's own lengths. Knows numbers only.
 """
 
@@ -49,7 +49,7 @@ def scaled_lengths(difference_N: Floats) -> Floats:
 
 @dataclass(frozen=True)
 class Rows:
-    """What is regressed: features (length, difficulty, model), targets in [0, 1] and weights, group by group of FOLDS."""
+    """What is regressed: features (length, difficulty, model), targets in [0, 1], and how much each row counts."""
 
     x_N3: Floats
     y_N: Floats
