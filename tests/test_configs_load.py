@@ -8,7 +8,7 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 
 import reward_distiller.testbed
-from reward_distiller.config import load_comparison, load_config
+from reward_distiller.config import load_comparison, load_config, load_run
 from reward_distiller.recipes.compare import planned
 from reward_distiller.recipes.store import Store
 
@@ -26,7 +26,7 @@ def test_there_are_configs() -> None:
 
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)
 def test_config_loads(path: Path) -> None:
-    config = load_config(path)
+    config = load_run(path)
     assert config.output.startswith("runs/")
     assert not Path(config.output).is_absolute()
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from reward_distiller import __version__
-from reward_distiller.cli import batch, ledger, prepare, quarantine, testbed
+from reward_distiller.cli import batch, ledger, policy, prepare, quarantine, testbed
 from reward_distiller.cli import compare as comparing
 from reward_distiller.cli import evaluate as evaluating
 from reward_distiller.cli import rl as training
@@ -30,6 +30,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_e
 
 app.add_typer(batch.app, name="batch")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(policy.app, name="policy")
 app.add_typer(prepare.app, name="prepare")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(testbed.app, name="testbed")

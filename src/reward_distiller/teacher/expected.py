@@ -2,7 +2,8 @@
 
 One sampled grade throws away how sure the teacher was; the probabilities of the grade's token keep it (G-Eval: Liu et
 al., 2023). They are read at the grades of the answer itself, never inside a rationale. Grades are whole numbers from 1
-to 10; where "10" is two tokens, what follows "1" decides between 1 and 10. Knows no prompts.
+to 10; where "10" is two tokens, what follows "1" decides between 1 and 10. A verdict of one letter keeps as much in the
+letter's token. Knows no prompts.
 """
 
 from __future__ import annotations
@@ -42,6 +43,34 @@ def expected_scores(completion: Completion, sampled: Sequence[float]) -> tuple[f
             return None
         found.append(math.fsum(grade * mass for grade, mass in grades.items()) / covered)
     return tuple(found)
+
+
+def letter_chance(completion: Completion, letter: str, other: str) -> float | None:
+    """P(letter) / (P(letter) + P(other)) at the token that is the whole answer but for space and a full stop.
+
+    None where it cannot be told: no log-probabilities, tokens that do not spell the answer or split it, neither letter
+    among the most probable ones.
+    """
+    tokens = completion.tokens
+    if not tokens:
+        return None
+    answer = completion.text.rpartition("</think>")[2].strip()
+    spelled = "".join(token.text for token in tokens)
+    start = spelled.rfind(answer)
+    if start < 0 or answer.removesuffix(".") not in (letter, other):
+        return None
+    end = 0
+    for token in tokens:
+        end += len(token.text)
+        if end > start:
+            break
+    if token.text.strip().removesuffix(".") not in (letter, other):
+        return None
+    mass: dict[str, float] = defaultdict(float)
+    for text, logprob in token.top:
+        mass[text.strip().removesuffix(".")] += math.exp(logprob)
+    both = mass[letter] + mass[other]
+    return mass[letter] / both if both > 0 else None
 
 
 def _grades(tokens: Sequence[Token], at: int, number: str) -> Mapping[int, float]:

@@ -35,6 +35,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "judge_pointwise": ("response",),
     "judge_gram": ("response_1", "response_2"),
     "judge_judgelrm": ("response_1", "response_2"),
+    "judge_preference": ("response_1", "response_2"),
 }
 # Template -> its switches, off unless given as "yes"; each must make a difference.
 SWITCHES: dict[str, tuple[str, ...]] = {

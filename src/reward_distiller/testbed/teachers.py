@@ -157,8 +157,16 @@ def _judge_alone(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
 
 
 def _judge_as_gram(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
+    return _letter(teacher, turns, ("gram_response_a", "gram_response_b"), rng)
+
+
+def _judge_preference(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
+    return _letter(teacher, turns, ("preferred_response_a", "preferred_response_b"), rng)
+
+
+def _letter(teacher: Teacher, turns: list[str], tags: tuple[str, str], rng: random.Random) -> str:
     """One letter; equal grades are decided by a coin."""
-    first, second = _grades(teacher, turns[-1], ("gram_response_a", "gram_response_b"), rng)
+    first, second = _grades(teacher, turns[-1], tags, rng)
     teacher.only_says("A", "B", None)
     return rng.choice("AB") if first == second else "A" if first > second else "B"
 
@@ -329,6 +337,7 @@ JOBS = {  # the tag that tells a prompt from the others -> what it asks for
     "scored_response": Job(_judge_alone),
     "gram_response_a": Job(_judge_as_gram),
     "judgelrm_response_1": Job(_judge_as_judgelrm),
+    "preferred_response_a": Job(_judge_preference),
 }
 
 

@@ -1,0 +1,89 @@
+"""`reward-distiller policy ...`: figures of policies' responses, by judges."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reward_distiller.cli.evaluate import options_of
+from reward_distiller.config import World
+from reward_distiller.evaluate.policy import POLICY_BENCHMARKS, policy_benchmark_named
+from reward_distiller.evaluate.policy.responses import read_responses
+from reward_distiller.recipes.judges import JudgeSettings
+from reward_distiller.recipes.policy_evaluation import PolicyJudge, evaluate_policy, load_tasks
+from reward_distiller.recipes.policy_win_rate import compare_policies
+from reward_distiller.teacher.judging import FORMATS
+from reward_distiller.testbed.parts import TestbedParts
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Figures of policies' responses, by judges.")
+
+ROWS = "rows {prompt: text or messages, response: text}, maybe id and model"
+PAIRWISE = [name for name, form in FORMATS.items() if form.pairwise]
+Judge = Annotated[str, typer.Option(metavar="MODEL@URL", help="the chat model that judges")]
+Output = Annotated[str, typer.Option(help="folder of results.json, table.md, judgements.jsonl and the ledger")]
+Options = Annotated[str, typer.Option(metavar="JSON", help='as in a config: {"api_key_env": "KEY"}')]
+
+
+@app.callback()
+def policy() -> None:
+    """Figures of policies' responses, by judges."""
+
+
+@app.command()
+def evaluate(
+    responses: Annotated[str, typer.Argument(metavar="RESPONSES", help=ROWS)],
+    benchmark: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME[=PATH]",
+            help=f"{', '.join(POLICY_BENCHMARKS)}; without a path $REWARD_DISTILLER_DATA/NAME is read",
+        ),
+    ],
+    judge: Judge,
+    output: Output,
+    judge_options: Options = "{}",
+    no_logprobs: Annotated[
+        bool, typer.Option("--no-logprobs", help="for a server that gives none: a verdict is its letter alone")
+    ] = False,
+    upstream_compat: Annotated[
+        bool, typer.Option("--upstream-compat", help="read a judge's answers as the benchmark's own scripts do")
+    ] = False,
+) -> None:
+    """A policy's figures on a benchmark, with an interval on each.
+
+    Example: reward-distiller policy evaluate responses.jsonl --benchmark alpaca_eval=data/alpaca_eval \\
+    --judge gpt-4.1@https://api.openai.com/v1 --output runs/mine/alpaca_eval
+    """
+    name, _, path = benchmark.partition("=")
+    chosen = policy_benchmark_named(name)
+    asked = PolicyJudge(judge, options_of(judge_options), not no_logprobs, upstream_compat)
+    tasks, rows = load_tasks(chosen, path or None), read_responses(responses)
+    evaluate_policy(chosen, tasks, rows, asked, Path(output), TestbedParts(World(), seed=0))
+    _show(output)
+
+
+@app.command()
+def win_rate(
+    ours: Annotated[str, typer.Argument(metavar="A", help=ROWS)],
+    other: Annotated[str, typer.Argument(metavar="B", help="the same of another policy")],
+    judge: Judge,
+    output: Output,
+    judge_format: Annotated[str, typer.Option(help=f"how a judge is asked: {', '.join(PAIRWISE)}")] = "pairwise_scores",
+    reasoning: Annotated[bool, typer.Option("--reasoning", help="a judge reasons before its verdict")] = False,
+    judge_options: Options = "{}",
+) -> None:
+    """How often A's response is preferred to B's, over the prompts of both, each pair shown in both orders.
+
+    Example: reward-distiller policy win-rate mine.jsonl theirs.jsonl --judge m@http://HOST/v1 --output runs/wins
+    """
+    settings = JudgeSettings(judge_format, reasoning, endpoint=options_of(judge_options))
+    parts = TestbedParts(World(), seed=0)
+    compare_policies(read_responses(ours), read_responses(other), judge, settings, Path(output), parts)
+    _show(output)
+
+
+def _show(output: str) -> None:
+    typer.echo((Path(output) / "table.md").read_text("utf-8"))
+    typer.echo(f"all figures: {Path(output) / 'results.json'}")
