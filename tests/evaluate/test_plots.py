@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from reward_distiller.errors import MissingExtra
-from reward_distiller.evaluate.plots import plot_intervals
+from reward_distiller.evaluate.plots import plot_curves, plot_intervals
 
 PANELS = {
     "average": {"BT $x^2$ | Classifier": (60.0, 58.0, 62.0), "RM-Distiller": (70.0, None, None)},
@@ -35,6 +35,15 @@ def test_the_same_numbers_give_the_same_bytes(tmp_path: Path) -> None:
     assert "RM-Distiller" in paths[0].read_text("utf-8")  # as comments beside the glyphs
     assert "$x^2$" in paths[0].read_text("utf-8")
     assert "date" not in paths[0].read_text("utf-8").lower()
+
+
+def test_curves_have_axes_and_a_legend_and_the_same_bytes(tmp_path: Path) -> None:
+    panels = {"reward_$": {"a": [(1.0, 0.5), (2.0, 0.7)], "b": [(1.0, 0.1)]}, "KL": {"b": [(1.0, 0.0), (2.0, 3.0)]}}
+    for name in ("a.svg", "b.svg"):
+        plot_curves(tmp_path / name, panels, "step")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    text = (tmp_path / "a.svg").read_text("utf-8")
+    assert all(f"<!-- {word} -->" in text for word in ("reward_$", "KL", "step", "a", "b"))
 
 
 def test_other_numbers_give_another_plot(tmp_path: Path) -> None:

@@ -26,11 +26,13 @@ from reward_distiller.errors import ConfigError, DataError, MissingExtra, Reward
 from reward_distiller.files import locked
 from reward_distiller.recipes import compare as recipe
 from reward_distiller.recipes.compare import compare, missing, planned
+from reward_distiller.recipes.comparison_curves import training_curves
 from reward_distiller.recipes.comparison_figures import (
     compared_metric,
     panels,
     run_entry,
     shown_metrics,
+    with_pairs,
     with_summaries,
 )
 from reward_distiller.recipes.comparison_table import table
@@ -463,3 +465,49 @@ def test_runs_that_lack_a_figure_are_left_out_of_it() -> None:
     nothing = results_of([0], a=[{**without, "pairs": None, "pairs_by_source": {}, "cost": []}])
     assert table(nothing).startswith("|  |\n|---|\n| a |\n")
     assert panels(nothing) == {}
+
+
+def arm_of(values: list[float]) -> dict[str, Any]:
+    figures = [{"policy.quality": {"value": value}} for value in values]
+    runs = {str(seed): {"figures": figure, "held_out_pairs": None} for seed, figure in enumerate(figures)}
+    return {"changes": [], "runs": runs}
+
+
+def test_pairs_are_compared_seed_by_seed_and_corrected_among_themselves() -> None:
+    arms = with_summaries({"a": arm_of([1, 2, 4]), "b": arm_of([2, 4, 5]), "c": arm_of([9, 1, 5])})
+    first, second = with_pairs(arms, {"b": "a", "c": "b"})
+    found = first["difference"]["policy.quality"]
+    assert found["mean"] == pytest.approx(4 / 3, abs=1e-3)
+    assert found == {**arms["b"]["difference"]["policy.quality"], "p_holm": pytest.approx(2 * found["p"])}
+    assert second["difference"]["policy.quality"]["mean"] == pytest.approx((7 - 3 + 0) / 3, abs=1e-3)
+
+
+def test_the_table_shows_the_pairs() -> None:
+    arms = with_summaries({"a": arm_of([1, 2]), "b": arm_of([2, 4])})
+    for arm in arms.values():
+        for run in arm["runs"].values():
+            run |= {"pairs": None, "pairs_by_source": {}, "cost": [], "train_seconds": None, "too_long": None}
+    results = {"seeds": [0, 1], "columns": ["policy.quality"], "compare_on": "policy.quality", "arms": arms}
+    assert "b − a" not in table({**results, "pairs": []})
+    shown = table({**results, "pairs": with_pairs(arms, {"b": "a"})})
+    assert "| b − a | +1.5 [-4.9, +7.9] |" in shown
+
+
+def test_a_pair_of_arms_that_are_not_there() -> None:
+    with pytest.raises(ValueError, match="there is no arm 'c'"):
+        Comparison(recipe="compare", output="x", base="b", arms={"a": [], "b": []}, pairs={"a": "c"})
+
+
+def test_curves_are_means_over_seeds_of_runs_that_trained_a_policy(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        rows = [{"step": step, "reward": step + seed, **({"look_kl": seed} if step == 2 else {})} for step in (1, 2)]
+        (folder / "rl.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    runs = {str(seed): {"folder": str(tmp_path / str(seed))} for seed in (0, 1)}
+    arms = {"ppo": {"runs": runs}, "rm": {"runs": {"0": {"folder": str(tmp_path)}}}}
+    curves = training_curves({"arms": arms})
+    assert curves == {
+        "reward": {"ppo": [(1.0, 2.0), (2.0, 2.0)]},
+        "KL to the start, nats a response": {"ppo": [(2.0, 0.5)]},
+    }

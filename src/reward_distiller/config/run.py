@@ -117,6 +117,7 @@ class Comparison(Section):
     arms: dict[str, list[str]] = Field(
         min_length=1, description="name -> list of key.sub=value; the first is what the others are compared with"
     )
+    pairs: dict[str, str] = Field({}, description="arm -> another arm that it is compared with as well, seed by seed")
     columns: list[str] | None = Field(None, description="group.metric; unset: held_out.accuracy and all of testbed")
     compare_on: str | None = Field(None, description="unset: testbed.average where it is there, or held_out.accuracy")
 
@@ -134,6 +135,13 @@ class Comparison(Section):
             if not name.strip() or not name.isprintable():
                 raise ValueError(f"{name!r} is no name for an arm. Write a line of text")
         return arms
+
+    @model_validator(mode="after")
+    def _pairs_are_arms(self) -> Comparison:
+        for name in (*self.pairs, *self.pairs.values()):
+            if name not in self.arms:
+                raise ValueError(f"pairs: there is no arm {name!r}")
+        return self
 
     @property
     def store_path(self) -> Path:

@@ -1,8 +1,9 @@
 """Recipe `compare`: one run's config in several arms and seeds, side by side, in one table.
 
 An arm is a name and the changes it makes to the config. Every arm and seed is a run in the store, made by a command of
-its own and not made again while nothing that it came from has changed. Writes results.json, table.md and plot.svg.
-Knows no methods: what an arm changes is the config's business. Any run whose results.json has figures will do.
+its own and not made again while nothing that it came from has changed; what runs stand on is made before them. Writes
+results.json, table.md, plot.svg and, of policies, curves.svg. Knows no methods and no algorithms: what an arm changes
+is the config's business. Any run whose results.json has figures will do.
 """
 
 from __future__ import annotations
@@ -18,15 +19,17 @@ from typing import Any
 from reward_distiller.config import BASE, AnyRun, Comparison, Config, RLConfig, load_run, parse_run
 from reward_distiller.console import say
 from reward_distiller.errors import ConfigError, MissingExtra, RewardDistillerError, RunFailed
-from reward_distiller.evaluate.plots import check_plots, plot_intervals
+from reward_distiller.evaluate.plots import check_plots, plot_curves, plot_intervals
 from reward_distiller.files import locked, write_json, write_text
 from reward_distiller.methods import method_named
 from reward_distiller.model.loading import device_of
+from reward_distiller.recipes.comparison_curves import training_curves
 from reward_distiller.recipes.comparison_figures import (
     compared_metric,
     panels,
     run_entry,
     shown_metrics,
+    with_pairs,
     with_summaries,
 )
 from reward_distiller.recipes.comparison_table import table
@@ -189,6 +192,7 @@ def _collected(comparison: Comparison, runs: Sequence[Run], store: Store) -> dic
         "columns": shown_metrics(arms, comparison.columns),
         "compare_on": compared_metric(arms, comparison.compare_on),
         "arms": with_summaries(arms),
+        "pairs": with_pairs(arms, comparison.pairs),
     }
 
 
@@ -213,3 +217,5 @@ def _write(output: Path, results: dict[str, Any], *, draw: bool) -> None:
     write_text(output / "table.md", table(results))
     if draw and (drawn := panels(results)):
         plot_intervals(output / "plot.svg", drawn)
+    if draw and (drawn_curves := training_curves(results)):
+        plot_curves(output / "curves.svg", drawn_curves, "step")

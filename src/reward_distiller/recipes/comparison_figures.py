@@ -76,10 +76,26 @@ def with_summaries(arms: Arms) -> Arms:
         arm["summary"] = {m: _summary(_values(arm, m), arm, m) for m in metrics({"": arm})}
         arm["difference"] = {} if arm is of_first else _differences(arm, of_first)
     for metric in metrics(arms):
-        tested = [d for arm in arms.values() if (d := arm["difference"].get(metric)) and d["p"] is not None]
-        for difference, p in zip(tested, holm([d["p"] for d in tested]), strict=True):
-            difference["p_holm"] = p
+        _correct([d for arm in arms.values() if (d := arm["difference"].get(metric))])
     return arms
+
+
+def with_pairs(arms: Arms, pairs: dict[str, str]) -> list[dict[str, Any]]:
+    """The differences of arms to others than the first, p-values corrected over the pairs for each metric."""
+    found: list[dict[str, Any]] = [
+        {"arm": name, "against": other, "difference": _differences(arms[name], arms[other])}
+        for name, other in pairs.items()
+    ]
+    for metric in metrics(arms):
+        _correct([d for pair in found if (d := pair["difference"].get(metric))])
+    return found
+
+
+def _correct(differences: Sequence[dict[str, Any]]) -> None:
+    """Add Holm's p to those that were tested."""
+    tested = [d for d in differences if d["p"] is not None]
+    for difference, p in zip(tested, holm([d["p"] for d in tested]), strict=True):
+        difference["p_holm"] = p
 
 
 def _values(arm: Any, metric: str) -> dict[str, float]:

@@ -33,7 +33,24 @@ def table(results: dict[str, Any]) -> str:
                 rows.append([full, *(cell if i == place else NONE for i in range(1, len(rows[0])))])
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     lines.insert(1, "|---|" + "---:|" * (len(rows[0]) - 1))
-    return "\n".join([*lines, "", " ".join(_notes(results)), ""])
+    return "\n".join([*lines, "", *_pairs_table(results), " ".join(_notes(results)), ""])
+
+
+def _pairs_table(results: dict[str, Any]) -> list[str]:
+    """The differences of the pairs that the comparison names, in all columns."""
+    pairs = results.get("pairs") or []
+    if not pairs:
+        return []
+    compared = results["compare_on"]
+    rows = [["", *map(title, results["columns"]), f"p ({title(compared)})", "p (Holm)"]]
+    for pair in pairs:
+        found = pair["difference"]
+        d = found.get(compared)
+        cells = [_interval(found.get(metric), sign="+") for metric in results["columns"]]
+        rows.append([_text(f"{pair['arm']} − {pair['against']}"), *cells, _p(d and d["p"]), _p(d and d["p_holm"])])
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    lines.insert(1, "|---|" + "---:|" * (len(rows[0]) - 1))
+    return [*lines, ""]
 
 
 Column = tuple[str, dict[str, str]]  # head, and arm -> cell
@@ -180,7 +197,7 @@ def _notes(results: dict[str, Any]) -> list[str]:
     sets = {run["held_out_pairs"] for run in runs if HELD_OUT in run["figures"]}
     if HELD_OUT in results["columns"] and len(sets) > len(seeds):
         lines.append("Not all arms have the same held-out pairs; differences are given where they do.")
-    recorded = [name for name, arm in arms.items() if arm["teacher"] is None]
+    recorded = [name for name, arm in arms.items() if arm.get("teacher", "") is None]
     if recorded:
         named = "all arms" if len(recorded) == len(arms) else ", ".join(map(_text, recorded))
         lines.append(f"Recorded teacher (scores read from the data set, no calls): {named}.")
