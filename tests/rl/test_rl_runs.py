@@ -17,6 +17,7 @@ from micro_rl import rl_config, write_rl_config
 
 from reward_distiller.config import load_rl_config, parse_run
 from reward_distiller.errors import ConfigError, GuardBreached, RewardError
+from reward_distiller.recipes.best_of_n import best_of_n
 from reward_distiller.recipes.policy import run_policy
 from reward_distiller.testbed.parts import TestbedParts
 
@@ -204,3 +205,17 @@ def test_each_command_refuses_the_other_s_config(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump({"method": "bradley_terry", "output": "x"}))
     with pytest.raises(ConfigError):
         load_rl_config(path)
+
+
+def test_best_of_n_of_a_reward_that_is_the_truth(tmp_path: Path) -> None:
+    """Picking by the reward must raise it at each N, and the figures stand beside the bound of the KL."""
+    config = parse_run(rl_config(tmp_path, "ppo"))
+    found = best_of_n(config, TestbedParts(config.testbed, config.seed), 8)  # type: ignore[arg-type]
+    rewards = [found["reward"][n]["value"] for n in ("1", "2", "4", "8")]
+    assert rewards == sorted(rewards)
+    assert rewards[0] < rewards[-1]
+    assert found["quality"]["8"]["n"] == found["prompts"] == 10
+    assert (tmp_path / "run/best_of_n.md").read_text().count("\n| ") == 4
+    assert not (tmp_path / "run/model").exists()
+    with pytest.raises(ConfigError, match="evaluation"):
+        best_of_n(parse_run(rl_config(tmp_path, "ppo", evaluation={})), TestbedParts(config.testbed, 0), 8)  # type: ignore[arg-type]

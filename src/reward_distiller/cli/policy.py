@@ -1,4 +1,4 @@
-"""`reward-distiller policy ...`: figures of policies' responses, by judges."""
+"""`reward-distiller policy ...`: figures of policies' responses, by judges and by rewards."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from reward_distiller.cli.compare import parts_of
 from reward_distiller.cli.evaluate import options_of
-from reward_distiller.config import World
+from reward_distiller.config import World, load_rl_config
 from reward_distiller.evaluate.policy import POLICY_BENCHMARKS, policy_benchmark_named
 from reward_distiller.evaluate.policy.responses import read_responses
+from reward_distiller.recipes import best_of_n as recipe
 from reward_distiller.recipes.judges import JudgeSettings
 from reward_distiller.recipes.policy_evaluation import PolicyJudge, evaluate_policy, load_tasks
 from reward_distiller.recipes.policy_win_rate import compare_policies
@@ -82,6 +84,22 @@ def win_rate(
     parts = TestbedParts(World(), seed=0)
     compare_policies(read_responses(ours), read_responses(other), judge, settings, Path(output), parts)
     _show(output)
+
+
+@app.command("best-of-n")
+def best_of_n(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file of recipe rl: policy, rewards, prompts")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[key.sub=value ...]", help="changes to the config")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=2, help="responses to each prompt, the highest N")] = 32,
+) -> None:
+    """What the reward picks out of N responses, beside the truth where it is known. Nothing is trained.
+
+    Example: reward-distiller policy best-of-n configs/testbed-rl.yaml output=runs/best --samples 64
+    """
+    settings = load_rl_config(config, overrides or [])
+    typer.echo(recipe.table(recipe.best_of_n(settings, parts_of(settings), samples)))
 
 
 def _show(output: str) -> None:

@@ -65,7 +65,7 @@ def run_policy(config: RLConfig, parts: Parts) -> dict[str, Any]:
     store = store_of(config)
     with run_folder(config) as folder:
         make(config, store)
-        opened = _Opened(config, parts, store)
+        opened = OpenedRun(config, parts, store)
         with exact(config.optimization.threads):
             facts = _train(folder, opened)
             results = _evaluate(folder, opened, facts)
@@ -101,7 +101,7 @@ def _no_model(source: RewardSource) -> RewardModel:
     raise ConfigError("not yet")
 
 
-class _Opened:
+class OpenedRun:
     """A run's parts, loaded."""
 
     def __init__(self, config: RLConfig, parts: Parts, store: Store):
@@ -224,7 +224,7 @@ def _tasks(
 # -- training ---------------------------------------------------------------------------------------
 
 
-def _train(folder: Path, opened: _Opened) -> dict[str, Any]:
+def _train(folder: Path, opened: OpenedRun) -> dict[str, Any]:
     """Train and write model/ and rl.jsonl, unless model/ came from the very same inputs; give its facts."""
     config, key = opened.config, opened.key()
     write_json(folder / "balance.json", [balance.as_dict() for balance in opened.data.balances])
@@ -262,7 +262,7 @@ def _facts(model: Path) -> dict[str, Any]:
 # -- evaluation -------------------------------------------------------------------------------------
 
 
-def _evaluate(folder: Path, opened: _Opened, facts: dict[str, Any]) -> dict[str, Any]:
+def _evaluate(folder: Path, opened: OpenedRun, facts: dict[str, Any]) -> dict[str, Any]:
     """Figures of the saved policy, as its users will load it, and of the one that it started from."""
     config = opened.config
     results: dict[str, Any] = {"recipe": config.recipe, "algorithm": config.algorithm, "seed": config.seed}
