@@ -16,7 +16,7 @@ import yaml
 from micro_rl import rl_config, write_rl_config
 
 from reward_distiller.config import load_rl_config, parse_run
-from reward_distiller.errors import ConfigError, GuardBreached, RewardError
+from reward_distiller.errors import ConfigError, GuardBreached, RewardDistillerError, RewardError
 from reward_distiller.recipes.best_of_n import best_of_n
 from reward_distiller.recipes.policy import run_policy
 from reward_distiller.testbed.parts import TestbedParts
@@ -195,6 +195,23 @@ def test_prompts_from_a_file_bring_their_columns_to_the_rule(tmp_path: Path) -> 
 def test_configs_that_cannot_be_right(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_run({**rl_config(tmp_path, "grpo"), **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompts": {"path": "nowhere.jsonl"}}, "there is no such file"),
+        ({"rewards": {"rule": {"function": "nowhere.py:f"}}}, "cannot be loaded"),
+        ({"rewards": {"form": {"pattern": "("}}}, "no regular expression"),
+        ({"rewards": {"long": {"overlong": 12}}}, "max_response_length=12"),
+        ({"optimization": {"device": "nowhere"}}, "cannot be used"),
+    ],
+)
+def test_what_is_wrong_is_found_before_anything_is_made(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    made = {"policy": {"made_by": {"run": rl_config(tmp_path, "sft")}}}
+    with pytest.raises(RewardDistillerError, match=message):
+        run(tmp_path, "ppo", **made, **changes)
+    assert not (tmp_path / "run/store").exists()
 
 
 def test_each_command_refuses_the_other_s_config(tmp_path: Path) -> None:

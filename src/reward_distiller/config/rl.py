@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, Literal
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from reward_distiller.config.base import Section
+from reward_distiller.config.base import Section, WholeRun
 from reward_distiller.config.data import DataSource, World
 
 Algorithm = Literal["sft", "grpo", "dapo", "ppo"]
@@ -182,7 +181,7 @@ class PolicyEvaluation(Section):
     prompts: DataSource | None = Field(None, description="rows with `prompt` that no training sees")
 
 
-class RLConfig(Section):
+class RLConfig(WholeRun):
     """One run of recipe `rl`: a policy is trained, and looked at."""
 
     recipe: Literal["rl"]
@@ -251,13 +250,6 @@ class RLConfig(Section):
                 node = node[part]
             node["made_by"] = run.model_dump()
         return RLConfig.model_validate(data)
-
-    _given: dict[str, Any] = PrivateAttr(default_factory=dict)
-
-    @property
-    def given(self) -> dict[str, Any]:
-        """What was written, before defaults were filled in; a copy."""
-        return copy.deepcopy(self._given)
 
 
 def _exactly_one(section: Section, *names: str) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from reward_distiller.config.base import Section
+from reward_distiller.config.base import Section, WholeRun
 from reward_distiller.config.data import DataSource, World
 from reward_distiller.config.methods import Cloud, Critiques, EditAligned, Refined, RMBoost, RMDistiller, SteerLM
 from reward_distiller.config.models import Caps, ChatModel
@@ -37,7 +36,7 @@ class Annotation(Section):
         return self
 
 
-class Config(Section):
+class Config(WholeRun):
     """One run of recipe `reward_model`."""
 
     recipe: Literal["reward_model"] = "reward_model"
@@ -85,13 +84,6 @@ class Config(Section):
         if isinstance(own := self.of_method, Refined) and own.reference_fields and self.teacher is None:
             raise ValueError(f"{self.method}.kl_top_logprobs needs a `teacher` that is asked for its own responses")
         return self
-
-    _given: dict[str, Any] = PrivateAttr(default_factory=dict)
-
-    @property
-    def given(self) -> dict[str, Any]:
-        """What was written, before defaults were filled in; a copy."""
-        return copy.deepcopy(self._given)
 
     @property
     def of_method(self) -> Section | None:

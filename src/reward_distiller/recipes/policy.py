@@ -82,10 +82,10 @@ def check_policy_run(config: RLConfig, parts: Parts) -> None:
     check_trackers(config.optimization.log_to)
     device_of(config.optimization.device)
     for source in (config.prompts, config.demonstrations, config.evaluation.prompts):
-        if source is not None and source.testbed is None and source.path is not None:
-            rows_of(source)
-    forms = {name: term for name, term in terms_of(config).items() if not (term.model or term.made_by)}
-    build_reward(forms, config.rollout.max_response_length, _no_model)
+        if source is not None and source.path is not None:
+            next(rows_of(source, seed=config.seed)[1], None)
+    bare = {name: term for name, term in terms_of(config).items() if not _names_model(term)}
+    build_reward(bare, config.rollout.max_response_length, _no_model)
 
 
 def terms_of(config: RLConfig) -> dict[str, RewardTerm]:
@@ -97,8 +97,13 @@ def terms_of(config: RLConfig) -> dict[str, RewardTerm]:
     return {**config.rewards, OVERLONG: RewardTerm(overlong=buffer)}
 
 
+def _names_model(term: RewardTerm) -> bool:
+    sources = [term, *(term.ensemble.members.values() if term.ensemble else ())]
+    return any(source.model or source.made_by for source in sources)
+
+
 def _no_model(source: RewardSource) -> RewardModel:
-    raise ConfigError("not yet")
+    raise AssertionError("a term without a reward model asks for one")
 
 
 class OpenedRun:
