@@ -35,6 +35,8 @@ _ONE = re.compile(rf"({_NUMBER})\.?")
 _TWO = re.compile(rf"({_NUMBER})(?:\s*,\s*|\s+)({_NUMBER})\.?")
 _SCORED = rf"<answer>\s*({_NUMBER})\s*</answer>"
 _TWO_ANSWERS = re.compile(rf"{_SCORED}\s*{_SCORED}")
+_VERDICT_LIST = re.compile(r"""\[ *(?:"(?:YES|NO)"|'(?:YES|NO)')(?: *, *(?:"(?:YES|NO)"|'(?:YES|NO)'))* *\]""")
+_NUMBERED = re.compile(r"([0-9]{1,3}) *: *([01])")
 _LEADS = {"A": 1.0, "B": -1.0, "tie": 0.0, "Tie": 0.0, "TIE": 0.0}  # of the response shown first, which is A
 
 
@@ -151,6 +153,35 @@ def parse_verdict(text: str, read: Callable[[str], T], mark: str = "") -> T:
     if "<think>" in verdict:
         raise Unparsable("thoughts inside the verdict")
     return read(verdict)
+
+
+def parse_verdict_list(text: str, count: int) -> list[bool]:
+    """`count` times YES or NO, as a list that is the answer's last line; whatever is said before holds no such list."""
+    *before, last = answer_of(text).split("\n")
+    if not _VERDICT_LIST.fullmatch(last.strip()):
+        raise Unparsable("the last line is not a list of YES and NO")
+    if any(_VERDICT_LIST.search(line) for line in before):
+        raise Unparsable("more than one list of verdicts")
+    verdicts = [word == "YES" for word in re.findall("YES|NO", last)]
+    if len(verdicts) != count:
+        raise Unparsable(f"{len(verdicts)} verdicts, not {count}")
+    return verdicts
+
+
+def parse_numbered_verdicts(text: str, count: int) -> list[bool]:
+    """One line `number: 0 or 1` for each number from 1 to `count`, in any order; given back in that of the numbers."""
+    found: dict[int, bool] = {}
+    for line in filter(None, map(str.strip, answer_of(text).split("\n"))):
+        match = _NUMBERED.fullmatch(line)
+        if not match or not 1 <= int(match[1]) <= count:
+            raise Unparsable("a line that is not a criterion's number and 0 or 1")
+        if int(match[1]) in found:
+            raise Unparsable(f"criterion {match[1]} stands twice")
+        found[int(match[1])] = match[2] == "1"
+    missing = [number for number in range(1, count + 1) if number not in found]
+    if missing:
+        raise Unparsable(f"no verdict on criterion {missing[0]}")
+    return [found[number] for number in range(1, count + 1)]
 
 
 def _tagged(text: str, tags: Sequence[str], mark: str) -> list[str]:

@@ -36,6 +36,8 @@ VALUES: dict[str, tuple[str, ...]] = {
     "judge_gram": ("response_1", "response_2"),
     "judge_judgelrm": ("response_1", "response_2"),
     "judge_preference": ("response_1", "response_2"),
+    "judge_added_constraints": ("response", "count", "about", "step_0", "step_1", "step_2", "step_3", "step_4"),
+    "judge_criteria": ("response", "criteria", "count", "reference"),
 }
 # Template -> its switches, off unless given as "yes"; each must make a difference.
 SWITCHES: dict[str, tuple[str, ...]] = {

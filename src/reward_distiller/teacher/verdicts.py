@@ -14,7 +14,7 @@ from typing import Any
 from reward_distiller.records import Prompt
 from reward_distiller.teacher.completion import Completion
 from reward_distiller.teacher.expected import TOP, letter_chance
-from reward_distiller.teacher.parsing import parse_choice
+from reward_distiller.teacher.parsing import parse_choice, parse_numbered_verdicts, parse_verdict_list
 from reward_distiller.teacher.prompts import Templates
 from reward_distiller.teacher.questions import Question
 
@@ -66,6 +66,18 @@ def _chance(verdicts: Verdicts, completion: Completion) -> Verdicts:
     return verdicts if chance is None else (chance,)
 
 
+def _listed(text: str, count: int, mark: str) -> Verdicts:
+    """1 where it says YES, for each constraint that was added, in their order."""
+    return tuple(map(float, parse_verdict_list(text, count)))
+
+
+def _numbered(text: str, count: int, mark: str) -> Verdicts:
+    """1 where a criterion is satisfied, in the order of their numbers."""
+    return tuple(map(float, parse_numbered_verdicts(text, count)))
+
+
 KINDS: dict[str, Kind] = {
     "preference": Kind("judge_preference", _preferred, _chance, {"logprobs": True, "top_logprobs": TOP}),
+    "added_constraints": Kind("judge_added_constraints", _listed),
+    "criteria": Kind("judge_criteria", _numbered),
 }
