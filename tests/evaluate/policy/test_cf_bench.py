@@ -97,6 +97,7 @@ def test_a_judge_sees_numbered_criteria_and_the_right_answer_where_there_is_one(
         ("1: 0\n2: 0", (0, 0, 0)),
         ("I cannot tell", (0, 0, 0)),
         ("", (0, 0, 0)),
+        ("1: 1: 1\n2: 0\n3: 0", (0, 0, 0)),  # two colons make no score
         ("1: yes\n2: no\n3: no", None),  # there the script itself fails
     ],
 )

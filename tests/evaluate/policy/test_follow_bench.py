@@ -38,7 +38,7 @@ def judged(tasks, verdicts):
     """`verdicts` by group and level; a task without is not judged."""
     found = []
     for task in tasks:
-        category, group, level = task.id.split(".")
+        _, group, level = task.id.split(".")
         if (given := verdicts(int(group), int(level))) is not None:
             found.append(Judged(task, "r", tuple(map(float, given))))
     return found
@@ -92,6 +92,17 @@ def test_what_is_not_judged_is_said_and_never_a_failure(tmp_path):
     assert any("averages are of the others: style 5" in note for note in found.notes)
     one = follow_bench.figures(judged(tasks, lambda g, n: None if (g, n) == (2, 2) else [1] * n))
     assert (one.figures["csl"].value, one.figures["csl"].n) == (5, 1)
+
+
+def test_a_category_with_a_hole_weighs_as_much_as_a_whole_one(tmp_path):
+    write(tmp_path, rows(1))
+    tasks = follow_bench.read(write(tmp_path, rows(1), "format"))
+    given = [
+        Judged(t, "r", (float(t.id.startswith("style")),)) for t in tasks if t.id not in ("style.1.5", "style.1.4")
+    ]
+    found = follow_bench.figures(given).figures
+    assert (found["hsr"].value, found["hsr.style"].value) == (50, 100)
+    assert (found["hsr.level_3"].value, found["hsr.level_5"].value) == (50, 0)
 
 
 def test_levels_count_up_to_the_first_failure():
@@ -170,7 +181,7 @@ def test_files_that_are_none_of_its_are_errors(tmp_path):
     (tmp_path / "colour_constraints.json").write_text("[{}]")
     with pytest.raises(DataError, match="'colour' is no category"):
         follow_bench.read(tmp_path / "colour_constraints.json")
-    with pytest.raises(DataError, match="holds no {answer}"):
+    with pytest.raises(DataError, match=r"holds no \{answer\}"):
         follow_bench.read(write(tmp_path, rows(first=1), "example"))
 
 
