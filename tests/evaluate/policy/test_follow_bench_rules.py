@@ -92,7 +92,7 @@ def test_format_group_22():
     assert highest("format", 22, "helpful_base", three.replace("word", "a. b", 1)) == 2
     assert highest("format", 22, "helpful_base", f"a. b. c.\n\n{SENTENCE}\n\n{SENTENCE}") == 1
     assert highest("format", 22, "helpful_base", SENTENCE) == 0
-    # A paragraph's number is a sentence of one word, so levels 4 and 5 hold for no response, as in the official scripts.
+    # A paragraph's number is a sentence of one word, so levels 4 and 5 hold for no response.
     assert highest("format", 22, "helpful_base", "\n\n".join([paragraph] * 3)) == 2
     closing = f"{three}\n\n{SENTENCE}: {rules.CLOSING}"
     assert not rules.satisfied("format", 22, "helpful_base", 5, "", closing)

@@ -2,9 +2,8 @@
 
 They decide as the benchmark's own scripts do, row by row, oddities included, since figures would not compare otherwise:
 a full stop ends a sentence wherever it stands, words are counted at single spaces, the suffix -ly counts only behind a
-hyphen, and no response satisfies levels 4 and 5 of format group 22, since a paragraph's number is a sentence of one word
-there. A rule says of all constraints
-of a level at once whether they are satisfied. Knows one response at a time.
+hyphen, and no response satisfies levels 4 and 5 of format group 22, where a paragraph's number is a sentence too short.
+A rule says of all constraints of a level at once whether they are satisfied. Knows one response at a time.
 """
 
 from __future__ import annotations
