@@ -1,8 +1,8 @@
 """CFBench: constraints of 1,000 Chinese prompts, each primary or secondary (Zhang et al., 2024).
 
 A judge says of each criterion whether a response satisfies it. CSR is the mean share of a prompt's criteria that are
-satisfied, ISR the share of prompts with all of them, PSR the share with all primary ones and enough of the others
-(section 3.4, and the thresholds of the benchmark's own script). Knows no judge.
+satisfied, ISR the share of prompts with all of them, PSR the share with all primary ones and enough of the others, by
+the thresholds of the benchmark's own script. Knows no judge.
 """
 
 from __future__ import annotations

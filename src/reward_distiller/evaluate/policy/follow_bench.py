@@ -3,7 +3,7 @@
 A group is an instruction at levels 1 to 5, each of which adds a constraint. Of a response to level n, a judge who sees
 the whole chain says constraint by constraint whether it is satisfied; a rule says it of all at once in 70 groups of 164
 (`follow_bench_rules.py`). HSR is the share of responses that satisfy all, SSR the mean share of constraints satisfied,
-CSL how many levels from the first on are wholly satisfied (section 3.4). Knows no judge.
+CSL how many levels from the first on are wholly satisfied. Knows no judge.
 """
 
 from __future__ import annotations

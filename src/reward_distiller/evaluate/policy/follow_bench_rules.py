@@ -1,4 +1,4 @@
-"""FollowBench's rules: which rows need no judge, and when a response satisfies them (Jiang et al., 2024, section 3).
+"""FollowBench's rules: which rows need no judge, and when a response satisfies them (Jiang et al., 2024).
 
 They decide as the benchmark's own scripts do, row by row, oddities included, since figures would not compare otherwise:
 a full stop ends a sentence wherever it stands, words are counted at single spaces, the suffix -ly counts only behind a

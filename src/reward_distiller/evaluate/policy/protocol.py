@@ -71,7 +71,8 @@ class PolicyBenchmark:
 
     `request` gives the verdicts themselves where a rule decides. `figures` is never called without any Judged.
     `upstream`, where there is one, reads a judge's raw answer as the benchmark's own scripts do, fallbacks and all
-    (None: they leave the response out). It is asked for by name only, and the results say so.
+    (None: they leave the response out; verdicts below 0 where they count such an answer so). It is asked for by name
+    only, and the results say so.
     """
 
     name: str
