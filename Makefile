@@ -3,7 +3,7 @@ PYTHON ?= python3
 SEED ?= 0
 BIN := .venv/bin
 
-.PHONY: demo test test-vllm lint bench bench-teacher wheel clean
+.PHONY: demo test test-vllm test-engines lint bench bench-teacher wheel clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -50,8 +50,16 @@ VLLM ?= .venv-vllm/bin/vllm
 test-vllm: .venv/installed $(VLLM)
 	VLLM=$(abspath $(VLLM)) $(BIN)/python -m pytest tests/real_vllm
 
+# What verl and OpenRLHF take of the launch scripts that are written for them.
+.venv-engines/installed: tests/rl/engines/install.sh
+	tests/rl/engines/install.sh .venv-engines
+	touch .venv-engines/installed
+
+test-engines: .venv/installed .venv-engines/installed
+	ENGINES_PYTHON=$(abspath .venv-engines/bin/python) $(BIN)/python -m pytest tests/rl/engines
+
 wheel: .venv/installed
 	$(BIN)/python -m build --wheel --outdir dist
 
 clean:
-	rm -rf .venv .venv-trl .venv-curator .venv-vllm build dist runs
+	rm -rf .venv .venv-trl .venv-curator .venv-engines .venv-vllm build dist runs

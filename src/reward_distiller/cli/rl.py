@@ -8,7 +8,8 @@ import typer
 
 from reward_distiller.cli.compare import parts_of
 from reward_distiller.config import load_rl_config
-from reward_distiller.recipes.policy import run_policy
+from reward_distiller.recipes.policy import emit_for, run_policy
+from reward_distiller.rl.emit import ENGINES
 
 
 def rl(
@@ -16,12 +17,20 @@ def rl(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[key.sub=value ...]", help="changes to the config")
     ] = None,
+    emit: Annotated[
+        str | None,
+        typer.Option(metavar="ENGINE", help=f"train nothing; write OUTPUT/ENGINE: {', '.join(ENGINES)}"),
+    ] = None,
 ) -> None:
     """Train a policy: SFT on demonstrations, or GRPO, DAPO or PPO with rewards that add up.
 
     Example: reward-distiller rl configs/testbed-rl.yaml algorithm=dapo
     """
     settings = load_rl_config(config, overrides or [])
+    if emit:
+        for file in emit_for(settings, parts_of(settings), emit):
+            typer.echo(str(file))
+        return
     results = run_policy(settings, parts_of(settings))
     typer.echo(_table(results))
     typer.echo(f"policy: {results['model']}")

@@ -181,6 +181,17 @@ class PolicyEvaluation(Section):
     prompts: DataSource | None = Field(None, description="rows with `prompt` that no training sees")
 
 
+class Cluster(Section):
+    """What `rl --emit` tells a distributed engine beside the rest; read nowhere else. Table 9 of the paper."""
+
+    nodes: int = Field(2, ge=1)
+    gpus_per_node: int = Field(8, ge=1)
+    epochs: int = Field(10, ge=1, description="passes through the prompts; optimization.steps is not read")
+    gen_prompts: int | None = Field(None, ge=1, description="prompts sampled at once; unset: of a step, of dapo twice")
+    log_prob_rows: int = Field(16, ge=1, description="responses whose log-probabilities a GPU computes at once")
+    tensor_parallel: int = Field(1, ge=1, description="GPUs of one engine that samples")
+
+
 class RLConfig(WholeRun):
     """One run of recipe `rl`: a policy is trained, and looked at."""
 
@@ -191,7 +202,7 @@ class RLConfig(WholeRun):
     store: str | None = Field(None, description="folder of the runs of made_by, may be shared; default: in the output")
     policy: Policy
     demonstrations: DataSource | None = Field(None, description="sft: rows with `prompt` and `response`")
-    prompts: DataSource | None = Field(None, description="grpo, dapo, ppo: rows with `prompt`")
+    prompts: list[DataSource] = Field([], description="grpo, dapo, ppo: rows with `prompt`; one source or a list")
     rewards: dict[str, RewardTerm] = Field({}, description="name -> term; the reward is their weighted sum")
     rollout: Rollout = Rollout()
     optimization: Optimization = Optimization()
@@ -201,7 +212,13 @@ class RLConfig(WholeRun):
     ppo: Ppo = Ppo()
     guards: Guards = Guards()
     evaluation: PolicyEvaluation = PolicyEvaluation()
+    cluster: Cluster = Cluster()
     testbed: World = World()
+
+    @field_validator("prompts", mode="before")
+    @classmethod
+    def _one_source_is_a_list(cls, prompts: Any) -> Any:
+        return [prompts] if isinstance(prompts, dict | DataSource) else prompts
 
     @field_validator("rewards")
     @classmethod
@@ -216,7 +233,7 @@ class RLConfig(WholeRun):
         if self.algorithm == "sft":
             if self.demonstrations is None:
                 raise ValueError("algorithm sft needs `demonstrations`")
-        elif self.prompts is None or not self.rewards:
+        elif not self.prompts or not self.rewards:
             raise ValueError(f"algorithm {self.algorithm} needs `prompts` and `rewards`")
         if self.responses_per_prompt < 2 and self.algorithm in ("grpo", "dapo"):
             raise ValueError(f"{self.algorithm} compares responses: rollout.responses_per_prompt is 2 or more")

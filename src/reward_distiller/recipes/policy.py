@@ -12,7 +12,7 @@ import copy
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from reward_distiller.recipes.run_folder import run_folder
 from reward_distiller.recipes.store import TESTBED, Store
 from reward_distiller.records import content_id
 from reward_distiller.rl import grpo, ppo, sft
+from reward_distiller.rl.emit import emit
 from reward_distiller.rl.looks import Looks, Observer, Quality, Seen
 from reward_distiller.rl.on_trl import import_trl
 from reward_distiller.rl.policy import Policy
@@ -73,6 +74,26 @@ def run_policy(config: RLConfig, parts: Parts) -> dict[str, Any]:
         return results
 
 
+def emit_for(config: RLConfig, parts: Parts, engine: str) -> list[Path]:
+    """Write OUTPUT/ENGINE, what a distributed engine needs for this training; give its files.
+
+    Raises ConfigError for what the engine cannot honour, and where the runs of `made_by` are still to be made.
+    """
+    store = store_of(config)
+    paths = {place: Path(store.made(made).output) / "model" for place, made in config.made.items()}
+    for place, path in paths.items():
+        if not path.is_dir():
+            raise ConfigError(f"{place}.made_by: {path} is not made yet. Make it first, or name a model")
+    terms = {name: _with_path(term, paths.get(f"rewards.{name}")) for name, term in config.rewards.items()}
+    named = config.model_copy(update={"rewards": terms})
+    policy = str(paths.get("policy") or config.policy.model)
+    return emit(named, policy, engine, Path(config.output) / engine)
+
+
+def _with_path(term: RewardTerm, path: Path | None) -> RewardTerm:
+    return term.model_copy(update={"made_by": None, "model": str(path)}) if path else term
+
+
 def check_policy_run(config: RLConfig, parts: Parts) -> None:
     """Find out before anything is made or trained what would stop the run."""
     if processes() > 1:
@@ -81,7 +102,7 @@ def check_policy_run(config: RLConfig, parts: Parts) -> None:
         import_trl()
     check_trackers(config.optimization.log_to)
     device_of(config.optimization.device)
-    for source in (config.prompts, config.demonstrations, config.evaluation.prompts):
+    for source in (*config.prompts, config.demonstrations, config.evaluation.prompts):
         if source is not None and source.path is not None:
             next(rows_of(source, seed=config.seed)[1], None)
     bare = {name: term for name, term in terms_of(config).items() if not _names_model(term)}
@@ -173,14 +194,17 @@ def _quality(config: RLConfig, parts: Parts) -> Quality | None:
 
 def _read_data(config: RLConfig, parts: Parts, policy: Policy) -> Data:
     sft = config.algorithm == "sft"
-    source = config.demonstrations if sft else config.prompts
-    assert source is not None
+    sources = [config.demonstrations] if config.demonstrations and sft else config.prompts
     balances: list[Balance] = []
-    tasks, responses = _tasks(source, "demonstrations" if sft else "prompts", config, parts, policy, set(), balances)
+    found: dict[str, tuple[Task, str]] = {}
+    for source in sources:
+        kind: RowKind = "demonstrations" if sft else "prompts"
+        found |= _tasks(source, kind, config, parts, policy, found.keys(), "duplicate prompt", balances)
+    tasks, responses = [task for task, _ in found.values()], [response for _, response in found.values()]
     tests: list[Task] = []
     if config.evaluation.prompts is not None:
-        trained_on = {task.prompt.id for task in tasks}
-        tests, _ = _tasks(config.evaluation.prompts, "prompts", config, parts, policy, trained_on, balances)
+        own = _tasks(config.evaluation.prompts, "prompts", config, parts, policy, found.keys(), "trained on", balances)
+        tests = [task for task, _ in own.values()]
     for balance in balances:
         say(balance.line())
     if not tasks:
@@ -194,13 +218,17 @@ def _tasks(
     config: RLConfig,
     parts: Parts,
     policy: Policy,
-    trained_on: set[str],
+    had: Collection[str],
+    why: str,
     balances: list[Balance],
-) -> tuple[list[Task], list[str]]:
-    """Distinct prompts that fit, in the order of the file; with the responses where they are demonstrations."""
+) -> dict[str, tuple[Task, str]]:
+    """Distinct prompts that fit, by id, in the order of the file; with the responses where they are demonstrations.
+
+    Those that were `had` before are dropped, and `why` says what for.
+    """
     own = parts.rows(source.testbed, kind) if source.testbed else None
     where, rows = rows_of(source, own, config.seed)
-    balance = Balance(f"load {'evaluation prompts' if trained_on else kind}", "rows", 0)
+    balance = Balance(f"load {'evaluation prompts' if source is config.evaluation.prompts else kind}", "rows", 0)
     found: dict[str, tuple[Task, str]] = {}
     for number, row in rows:
         balance.total += 1
@@ -215,15 +243,15 @@ def _tasks(
             balance.lose("dropped", "empty response", record)
         elif prompt.id in found:
             balance.lose("dropped", "duplicate prompt", record)
-        elif prompt.id in trained_on:
-            balance.lose("dropped", "trained on", record)
+        elif prompt.id in had:
+            balance.lose("dropped", why, record)
         elif len(opening) > config.rollout.max_prompt_length:
             balance.lose("dropped", f"more than {config.rollout.max_prompt_length} tokens", record)
         else:
             found[prompt.id] = Task(prompt, opening, row), response
             balance.keep()
     balances.append(balance.check())
-    return [task for task, _ in found.values()], [response for _, response in found.values()]
+    return found
 
 
 # -- training ---------------------------------------------------------------------------------------

@@ -70,12 +70,11 @@ RECIPES = {
     ),
     "rl": Recipe(
         frozenset(RLConfig.model_fields),
-        (("output",), ("store",), ("testbed", "cache")),
+        (("output",), ("store",), ("cluster",), ("testbed", "cache")),
         (
             ("policy", "model"),
             ("policy", "chat_template"),
             ("demonstrations", "path"),
-            ("prompts", "path"),
             ("evaluation", "prompts", "path"),
         ),
         "algorithm",
@@ -98,6 +97,7 @@ class Store:
         identity = _identity(settings)
         given = {".".join(place): _at(identity, place) for place in RECIPES[config.recipe].inputs}
         if isinstance(config, RLConfig):
+            given |= {f"prompts.{at}": source["path"] for at, source in enumerate(settings["prompts"])}
             given |= _reward_files(settings["rewards"])
         files = {
             name: self._fingerprint(fill_data_folder(path))
