@@ -1,4 +1,4 @@
-"""OpenRLHF's reward function. This file is the one to name: --reward.remote_url THIS FILE (or .../get_reward of a server).
+"""OpenRLHF's reward function: name this file as --reward.remote_url (or .../get_reward of a server).
 
 The server is that of REWARD_DISTILLER_URL, with the token in REWARD_DISTILLER_TOKEN; OpenRLHF itself sends no token.
 """
