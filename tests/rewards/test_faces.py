@@ -211,3 +211,32 @@ def test_waits_grow_and_are_never_the_same() -> None:
     assert 30 <= tries[0].next("30") <= 45
     assert tries[0].next("1e9") == client_file.LONGEST_WAIT
     assert tries[0].next("soon") < 30
+
+
+def test_trl_s_own_trainer_gets_the_model_s_rewards_from_both_faces(model, url, environment, tmp_path) -> None:
+    """One step of GRPO on a tiny policy: TRL logs a mean for each face, and both are the same."""
+    trl = pytest.importorskip("trl", reason="the extra rl is not installed")
+    from datasets import Dataset
+
+    tokenizer = tiny.byte_tokenizer(pad_token="<pad>", eos_token="<eos>")
+    settings = trl.GRPOConfig(
+        output_dir=str(tmp_path),
+        max_steps=1,
+        per_device_train_batch_size=4,
+        num_generations=2,
+        max_completion_length=4,
+        logging_steps=1,
+        save_strategy="no",
+        report_to=[],
+        use_cpu=True,
+        disable_tqdm=True,
+    )
+    faces = [http_reward(url, token_env="REWARD_DISTILLER_TOKEN", name="served"), local_reward(model, name="local")]
+    prompts = Dataset.from_list([{"prompt": chat} for chat in CHATS])
+    trainer = trl.GRPOTrainer(
+        tiny.tiny_lm(len(tokenizer)), faces, args=settings, train_dataset=prompts, processing_class=tokenizer
+    )
+    trainer.train()
+    row = next(row for row in trainer.state.log_history if "rewards/served/mean" in row)
+    assert row["rewards/served/mean"] == pytest.approx(row["rewards/local/mean"], abs=1e-5)
+    assert row["rewards/served/std"] > 0

@@ -61,7 +61,7 @@ def cancel(
 
 def _models(settings: Config) -> list[ChatModel]:
     """Those that answer in batches. Raises ConfigError where none does."""
-    models = [m for m in [*settings.candidates, settings.teacher] if m and m.batch]
+    models = [m for m in settings.chat_models if m.batch]
     if not models:
         raise ConfigError("no model of this config answers in batches. Set `batch` where the run had it")
     return models

@@ -43,7 +43,7 @@ def stats(
     prices = None
     if config:
         settings = load_config(config)
-        prices = prices_of([*settings.candidates, *([settings.teacher] if settings.teacher else [])])
+        prices = prices_of(settings.chat_models)
     with Ledger.read(file) as opened:
         found = report(opened, prices)
     typer.echo(json.dumps(found.as_json(), indent=2, ensure_ascii=False) if as_json else found.as_text())

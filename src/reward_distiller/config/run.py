@@ -86,6 +86,11 @@ class Config(WholeRun):
         return self
 
     @property
+    def chat_models(self) -> list[ChatModel]:
+        """All that construction asks: candidates, and the teacher where there is one."""
+        return [*self.candidates, *([self.teacher] if self.teacher else [])]
+
+    @property
     def of_method(self) -> Section | None:
         """The section that has the method's name, and that no other method reads; None where it has none."""
         section = getattr(self, self.method, None)

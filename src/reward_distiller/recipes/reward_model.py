@@ -146,7 +146,7 @@ def read_inputs(config: Config, parts: Parts) -> Inputs:
     if config.scenario == "unlabeled" and plan.draws_candidates and len(config.candidates) < 2:
         raise ConfigError(f"method {config.method} needs at least two `candidates` to draw two responses from")
     device_of(config.training.device)
-    for model in [*config.candidates, *([config.teacher] if config.teacher else [])]:
+    for model in config.chat_models:
         check_environment(model)
     templates = Templates(config.annotation.templates)
     source = config.prompts or config.pairs
@@ -180,7 +180,7 @@ def construct_into(folder: Path, config: Config, parts: Parts, *, offline: bool 
 
 def asked_models(config: Config, parts: Parts) -> list[ChatModel]:
     """All chat models that construction asks."""
-    return [parts.chat_model(m) for m in [*config.candidates, *([config.teacher] if config.teacher else [])]]
+    return [parts.chat_model(m) for m in config.chat_models]
 
 
 def construction_of(
