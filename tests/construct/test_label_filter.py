@@ -213,7 +213,7 @@ def server():
 
 def world_rows(count: int, wrong_every: int = 4) -> list[dict]:
     """Pairs of the testbed, every fourth of them with the wrong label."""
-    made = [row for _, row in WorldParts(WorldSettings(), 0).rows(WorldData(count=count), labeled=True)]
+    made = [row for _, row in WorldParts(WorldSettings(), 0).rows(WorldData(count=count), "pairs")]
     for row in made[::wrong_every]:
         row["chosen"], row["rejected"] = row["rejected"], row["chosen"]
     return made
