@@ -10,6 +10,7 @@ from reward_distiller.model.objectives import (
     attribute_regression,
     bradley_terry,
     centering,
+    cross_entropy,
     lsam,
     margin_bradley_terry,
     margin_regression,
@@ -52,6 +53,15 @@ def test_lsam_by_hand():
 
 def test_margin_regression_by_hand():
     assert margin_regression(R_W, R_L, S_W, S_L).tolist() == [(2 - 5) ** 2, (-1 - 1) ** 2]
+
+
+def test_cross_entropy_by_hand():
+    """Scores 10 and 1 are labels 1 and 0, 5.5 is an even chance: the mean of a pair's two responses."""
+    r_w, r_l = torch.tensor([[2.0], [1.0]]), torch.tensor([[-1.0], [1.0]])
+    s_w, s_l = torch.tensor([[10.0], [5.5]]), torch.tensor([[1.0], [5.5]])
+    first = (-math.log(sigmoid(2)) - math.log(1 - sigmoid(-1))) / 2
+    alone = -0.5 * math.log(sigmoid(1)) - 0.5 * math.log(1 - sigmoid(1))
+    assert cross_entropy(r_w, r_l, s_w, s_l).tolist() == pytest.approx([first, alone])
 
 
 def test_attribute_regression_by_hand():

@@ -11,7 +11,7 @@ from reward_distiller.errors import ConfigError, EndpointError
 from reward_distiller.model.loading import build_network
 from reward_distiller.model.reward_model import RewardModel
 from reward_distiller.rl.reward import build_reward
-from reward_distiller.rl.terms import Sample
+from reward_distiller.rl.terms import NOTHING, Opened, Sample
 
 SAMPLES = [
     Sample(({"role": "user", "content": f"question {number}"},), text, len(text))
@@ -26,6 +26,10 @@ def model() -> RewardModel:
     return RewardModel(build_network(tiny.tiny_lm(len(chat.tokenizer)), chat, 0).classifier, chat)
 
 
+def only(model: RewardModel) -> Opened:
+    return Opened(lambda source: model, NOTHING.labels, NOTHING.truth)
+
+
 def test_a_served_model_gives_the_rewards_of_the_one_here(model: RewardModel) -> None:
     with running(model) as (url, _):
         terms = {
@@ -33,7 +37,7 @@ def test_a_served_model_gives_the_rewards_of_the_one_here(model: RewardModel) ->
             "served": RewardTerm(url=url),
             "vllm": RewardTerm(url=f"{url}/classify"),
         }
-        scored = build_reward(terms, 10, lambda source: model)(SAMPLES)
+        scored = build_reward(terms, 10, only(model))(SAMPLES)
     offline = [model.score(s.messages, [s.response])[0] for s in SAMPLES]
     for name in terms:
         assert scored.terms[name] == pytest.approx(offline, abs=1e-5)
@@ -42,7 +46,7 @@ def test_a_served_model_gives_the_rewards_of_the_one_here(model: RewardModel) ->
 
 def test_a_server_that_is_gone_stops_the_training(model: RewardModel, monkeypatch: pytest.MonkeyPatch) -> None:
     with running(model) as (url, _):
-        reward = build_reward({"served": RewardTerm(url=f"{url}/nowhere")}, 10, lambda source: model)
+        reward = build_reward({"served": RewardTerm(url=f"{url}/nowhere")}, 10, only(model))
         with pytest.raises(EndpointError, match="404"):
             reward(SAMPLES)
 
@@ -50,7 +54,7 @@ def test_a_server_that_is_gone_stops_the_training(model: RewardModel, monkeypatc
 def test_recorded_statistics_are_the_model_s(model: RewardModel) -> None:
     model.mean, model.std = 2.0, 4.0
     terms = {"rm": RewardTerm(model="m", center="recorded", scale="recorded")}
-    scored = build_reward(terms, 10, lambda source: model)(SAMPLES)
+    scored = build_reward(terms, 10, only(model))(SAMPLES)
     assert scored.total == pytest.approx([(value - 2.0) / 4.0 for value in scored.terms["rm"]])
 
 
@@ -62,4 +66,4 @@ def test_a_token_without_a_url() -> None:
 def test_a_variable_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_SUCH_TOKEN", raising=False)
     with pytest.raises(ConfigError, match="NO_SUCH_TOKEN"):
-        build_reward({"rm": RewardTerm(url="http://x", token_env="NO_SUCH_TOKEN")}, 10, lambda source: None)  # type: ignore[arg-type,return-value]
+        build_reward({"rm": RewardTerm(url="http://x", token_env="NO_SUCH_TOKEN")}, 10, NOTHING)

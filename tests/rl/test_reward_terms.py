@@ -8,12 +8,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from helpers import fake, fake_engine
 from pydantic import ValidationError
 
-from reward_distiller.config import RewardTerm
+from reward_distiller.answers import answer_format
+from reward_distiller.config import Annotation, Labels, RewardTerm
+from reward_distiller.construct.pseudo_rewards import Labeler
+from reward_distiller.construct.scoring import Scoring
 from reward_distiller.errors import ConfigError, RewardError
+from reward_distiller.recipes.labeling import labels_term
 from reward_distiller.rl.reward import Part, PolicyView, Reward, build_reward
-from reward_distiller.rl.terms import Sample, repetition
+from reward_distiller.rl.terms import NOTHING, Opened, Sample, repetition, truth_term
+from reward_distiller.teacher.prompts import Templates
 
 
 def sample(text: str, prompt: str = "p", tokens: int = 5, **row: Any) -> Sample:
@@ -21,10 +27,7 @@ def sample(text: str, prompt: str = "p", tokens: int = 5, **row: Any) -> Sample:
 
 
 def reward_of(limit: int = 100, **terms: dict[str, Any]) -> Reward:
-    def no_model(source: Any) -> Any:
-        raise AssertionError("no model is named")
-
-    return build_reward({name: RewardTerm(**term) for name, term in terms.items()}, limit, no_model)
+    return build_reward({name: RewardTerm(**term) for name, term in terms.items()}, limit, NOTHING)
 
 
 def fixed(values: dict[str, float], model: Any = None, **settings: Any) -> Part:
@@ -51,6 +54,47 @@ def test_terms_of_the_response_s_form() -> None:
     assert scored.terms["length"] == [-1.6, -1.8, -2.4]
     assert scored.terms["repetition"] == [0.0, 0.0, -0.5]
     assert scored.total == pytest.approx([1 - 3.2, -0.5 - 3.6, -1 - 4.8 - 0.5])
+
+
+def labels_of(asked: Any = None, **settings: Any) -> Opened:
+    """Where a config's labels are by pattern: the word behind "so"."""
+    answers = {"format": "pattern", "pattern": r"so (\w+)"}
+    given = Labels(**{"answers": answers, "consensus": "given", **settings})
+    form = answer_format("pattern", pattern=answers["pattern"])
+    return Opened(NOTHING.model, lambda labels: labels_term(Labeler(given, form, asked)), NOTHING.truth)
+
+
+GIVEN = RewardTerm.model_validate({"labels": {"consensus": "given"}})
+
+
+def test_the_pseudo_reward_itself_is_a_term() -> None:
+    reward = build_reward({"labels": GIVEN}, 100, labels_of())
+    scored = reward([sample(text, consensus="so FOUR") for text in ("well, so four", "so five", "four")])
+    assert scored.total == [1.0, 0.0, 0.0]
+    with pytest.raises(RewardError, match="'consensus'"):
+        reward([sample("so four")])
+    assert reward.of_any_prompt() is None  # the rows of other prompts have no consensus
+
+
+def test_a_response_that_a_judge_cannot_score_has_no_reward(tmp_path: Path) -> None:
+    """Nothing stands in for it: the training stops, and goes on from its checkpoint when the judge answers again."""
+    with fake_engine(tmp_path, lambda r: "8" if "good" in r["messages"][0]["content"] else "hm") as (engine, _):
+        judge = Scoring(fake("judge", max_asks=1), Templates(None), engine, Annotation())
+        reward = build_reward({"labels": GIVEN}, 100, labels_of(judge, judge=fake("judge")))
+        assert reward([sample("good", open_ended=True)]).total == [pytest.approx(7 / 9)]
+        with pytest.raises(RewardError, match="quarantined 1"):
+            reward([sample("good", open_ended=True), sample("bad", open_ended=True)])
+
+
+def test_the_truth_is_a_term_and_says_right_or_wrong() -> None:
+    opened = Opened(NOTHING.model, NOTHING.labels, lambda: truth_term(lambda prompt, text: len(text) / 4))
+    reward = build_reward({"truth": RewardTerm(truth=True)}, 100, opened)
+    assert reward([sample("four"), sample("for")]).total == [1.0, 0.0]
+
+
+def test_no_vote_is_held_while_training() -> None:
+    with pytest.raises(ValueError, match="consensus: given"):
+        RewardTerm.model_validate({"labels": {}})
 
 
 def test_overlong_needs_room_before_it() -> None:

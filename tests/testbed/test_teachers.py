@@ -242,8 +242,26 @@ def test_a_config_can_name_both_teachers_with_the_worlds_settings():
         body = parts.chat_model(ChatModel(model=name, base_url="testbed")).extra_body
         assert body["testbed"]["noise"] == 2.0
         assert set(body["testbed"]) == {"seed", "verbosity_bias", "position_bias", "noise", "garble"}
-    with pytest.raises(ConfigError, match="'teacher-c'; it has teacher, teacher-b, novice"):
+    with pytest.raises(ConfigError, match="'teacher-c'; it has teacher, teacher-b, fallible, novice"):
         parts.chat_model(ChatModel(model="teacher-c", base_url="testbed"))
+
+
+# -- a fallible teacher -------------------------------------------------------------------------------------
+
+
+def test_a_fallible_teacher_errs_by_chance_and_at_some_prompts_always_in_the_same_way():
+    """At one sample it is right four times out of five; what is wrong with most of ten samples no vote mends."""
+    parts = Parts(WorldSettings(), 0)
+    texts = [text for text in WORLD.prompts(400, 0, "train") if WORLD.read(text).kind != "choose"]
+    model = parts.chat_model(ChatModel(model="fallible", base_url="testbed"))
+    consensus, right = [], []
+    for text in texts:
+        request = {"model": model.model, "messages": [{"role": "user", "content": text}], **model.extra_body}
+        answers = [parts.answers.extract(read_completion(reply({**request, "sample": n})).text) for n in range(10)]
+        right += [WORLD.quality(text, answer) for answer in answers]
+        consensus.append(WORLD.quality(text, max(set(answers), key=answers.count)) == 1)
+    assert 0.7 < sum(value == 1 for value in right) / len(right) < 0.9
+    assert 0.82 < sum(consensus) / len(consensus) < 0.94
 
 
 # -- labeled rows -------------------------------------------------------------------------------------------
@@ -265,7 +283,7 @@ def test_labeled_rows_are_right_and_as_many_as_asked_for():
     pairs, balance = load_pairs("testbed", rows, {}, scored=False)
     assert balance.kept == 300
     assert {p.provenance["chosen_model"] for p in pairs} == {"novice", "learner", "adept", "expert"}
-    assert parts.rows(WorldRows(count=2)) == [(1, {"prompt": offered[0]}), (2, {"prompt": offered[1]})]
+    assert [row["prompt"] for _, row in parts.rows(WorldRows(count=2))] == offered[:2]
 
 
 def test_labeled_rows_are_written_with_the_worlds_bias():

@@ -16,7 +16,9 @@ from reward_distiller.cli import rl as training
 from reward_distiller.cli import serve as serving
 from reward_distiller.cli.compare import parts_of
 from reward_distiller.cli.estimates import estimate_table
-from reward_distiller.config import Config, load_comparison, load_config
+from reward_distiller.config import Config, DataAndRewards, RLConfig, load_comparison, load_config, load_run
+from reward_distiller.errors import ConfigError
+from reward_distiller.recipes import data_and_rewards
 from reward_distiller.recipes import demo as demo_recipe
 from reward_distiller.recipes import reward_model as recipe
 from reward_distiller.recipes.card import evaluation_section
@@ -25,6 +27,7 @@ from reward_distiller.recipes.ray_workers import on_ray
 from reward_distiller.recipes.run_folder import run_folder
 from reward_distiller.recipes.scoring import score_file
 from reward_distiller.recipes.sharded import construct_sharded
+from reward_distiller.recipes.whole_runs import do_run
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 
@@ -53,16 +56,26 @@ def _show_dry_run(config: Config) -> None:
 
 @app.command()
 def run(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
-    """Distil a reward model: construct pairs, train, evaluate.
+    """Distil a reward model: construct pairs, train, evaluate. Or data and rewards, by the recipe of the config.
 
     Example: reward-distiller run configs/openai-teacher.yaml seed=1 training.epochs=2
     """
-    settings = load_config(config, overrides or [])
+    settings = load_run(config, overrides or [])
+    if isinstance(settings, RLConfig):
+        raise ConfigError(f"{config}: trains a policy. Use reward-distiller rl {config}")
     if dry_run:
+        if not isinstance(settings, Config):
+            raise ConfigError(f"{config}: only a reward model's construction can be counted before it is done")
         return _show_dry_run(settings)
-    results = recipe.run(settings, parts_of(settings))
-    typer.echo(evaluation_section(results).strip())
-    typer.echo(f"reward model: {results['model']}")
+    results = do_run(settings, parts_of(settings))
+    if isinstance(settings, Config):
+        typer.echo(evaluation_section(results).strip())
+        typer.echo(f"reward model: {results['model']}")
+    elif isinstance(settings, DataAndRewards):
+        typer.echo(data_and_rewards.table(results))
+        typer.echo(f"policy: {results['model']}")
+    else:
+        typer.echo(f"{results['counts']['responses']} labeled responses: {settings.output}/responses.jsonl")
 
 
 @app.command()

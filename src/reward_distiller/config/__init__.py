@@ -6,6 +6,7 @@ Keys never stand here, only the names of the environment variables that hold the
 
 from reward_distiller.config.base import Section, fill_data_folder
 from reward_distiller.config.data import DataSource, TaskName, TestbedData, World
+from reward_distiller.config.data_and_rewards import TEACHER_TEST, DataAndRewards
 from reward_distiller.config.loading import (
     BASE,
     AnyRun,
@@ -28,26 +29,31 @@ from reward_distiller.config.methods import (
     SteerLM,
 )
 from reward_distiller.config.models import BatchMode, Caps, ChatModel, Endpoint, Price, Sampling
+from reward_distiller.config.policy import Policy
+from reward_distiller.config.pseudo_rewards import CONSENSUS, Answers, Labels, PseudoRewards
 from reward_distiller.config.rl import (
     TOTAL,
     Algorithm,
     DynamicSampling,
     Ensemble,
     Guards,
-    Made,
     RewardSource,
     RewardTerm,
     RLConfig,
 )
 from reward_distiller.config.run import Annotation, Comparison, Config, ScoreMode
 from reward_distiller.config.training import Evaluation, Lora, Scratch, Student, Training
+from reward_distiller.config.whole_run import Made
 
 __all__ = [
     "BASE",
+    "CONSENSUS",
     "KL_SOURCES",
+    "TEACHER_TEST",
     "TOTAL",
     "Algorithm",
     "Annotation",
+    "Answers",
     "AnyRun",
     "BatchMode",
     "Caps",
@@ -56,6 +62,7 @@ __all__ = [
     "Comparison",
     "Config",
     "Critiques",
+    "DataAndRewards",
     "DataSource",
     "DynamicSampling",
     "EditAligned",
@@ -63,9 +70,12 @@ __all__ = [
     "Ensemble",
     "Evaluation",
     "Guards",
+    "Labels",
     "Lora",
     "Made",
+    "Policy",
     "Price",
+    "PseudoRewards",
     "RLConfig",
     "RMBoost",
     "RMDistiller",

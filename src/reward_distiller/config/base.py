@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import os
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, PrivateAttr
+from pydantic import BaseModel, ConfigDict
 
 
 def fill_data_folder(path: str) -> str:
@@ -16,14 +14,3 @@ def fill_data_folder(path: str) -> str:
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class WholeRun(Section):
-    """The config of one run; it remembers how it was written."""
-
-    _given: dict[str, Any] = PrivateAttr(default_factory=dict)
-
-    @property
-    def given(self) -> dict[str, Any]:
-        """What was written, before defaults were filled in; a copy."""
-        return copy.deepcopy(self._given)

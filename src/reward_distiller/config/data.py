@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from pydantic import Field, model_validator
 
 from reward_distiller.config.base import Section, fill_data_folder
+from reward_distiller.config.whole_run import Made
 
 TaskName = Literal["facts", "repeat", "reverse", "choose"]  # of the testbed's prompts
 
@@ -21,21 +22,28 @@ class TestbedData(Section):
 
 
 class DataSource(Section):
-    """Rows from a local file (`path`), a Hub data set (`hub`) or the testbed (`testbed`): name exactly one."""
+    """Rows from a local file (`path`), a Hub data set (`hub`), the testbed (`testbed`) or a file of another run
+    (`made_by`): name exactly one."""
 
     path: str | None = Field(None, description=".jsonl, .json or .parquet; $REWARD_DISTILLER_DATA is filled in")
     hub: str | None = Field(None, description="data set id; needs the extra `hub`")
     subset: str | None = None
     split: str = "train"
     testbed: TestbedData | None = None
+    made_by: Made | None = None
+    run_file: str | None = Field(None, description="which file of the folder of the run of made_by")
     columns: dict[str, str] = Field({}, description="our field -> their column; dots reach into objects and lists")
     shuffle: bool = Field(False, description="take rows in an order drawn by the seed")
     limit: int | None = Field(None, ge=1, description="so many rows at most")
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSource:
-        if sum(x is not None for x in (self.path, self.hub, self.testbed)) != 1:
-            raise ValueError("name exactly one of path, hub and testbed")
+        if sum(x is not None for x in (self.path, self.hub, self.testbed, self.made_by)) != 1:
+            raise ValueError("name exactly one of path, hub, testbed and made_by")
+        if (self.run_file is None) != (self.made_by is None):
+            raise ValueError("made_by and run_file go together")
+        if self.run_file is not None and Path(self.run_file).name != self.run_file:
+            raise ValueError("run_file is the bare name of a file in the folder of the run of made_by")
         return self
 
     @property

@@ -5,19 +5,27 @@ from __future__ import annotations
 import copy
 import difflib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
 from reward_distiller.config.base import Section
-from reward_distiller.config.rl import Made, RLConfig
+from reward_distiller.config.data_and_rewards import DataAndRewards
+from reward_distiller.config.pseudo_rewards import PseudoRewards
+from reward_distiller.config.rl import RLConfig
 from reward_distiller.config.run import Comparison, Config
+from reward_distiller.config.whole_run import Made
 from reward_distiller.errors import ConfigError
 from reward_distiller.yaml_text import apply_override, parse_yaml, write_yaml
 
-AnyRun = Config | RLConfig
-Run = TypeVar("Run", Config, RLConfig)
+AnyRun = Config | RLConfig | PseudoRewards | DataAndRewards
+RECIPES: dict[str, type[AnyRun]] = {
+    "reward_model": Config,
+    "rl": RLConfig,
+    "pseudo_rewards": PseudoRewards,
+    "data_and_rewards": DataAndRewards,
+}
 BASE = "base="  # of an arm's changes: another base for that arm
 
 
@@ -32,8 +40,9 @@ def load_config(path: str | Path, overrides: list[str] = ()) -> Config:  # type:
     Raises ConfigError with the file, the dotted key, the problem and the mend.
     """
     config = load_run(path, overrides)
-    if isinstance(config, RLConfig):
-        raise ConfigError(f"{path}: trains a policy, not a reward model. Use reward-distiller rl {path}")
+    if not isinstance(config, Config):
+        command = "rl" if isinstance(config, RLConfig) else "run"
+        raise ConfigError(f"{path}: of recipe {config.recipe}, not reward_model. Use reward-distiller {command} {path}")
     return config
 
 
@@ -41,7 +50,7 @@ def load_rl_config(path: str | Path, overrides: list[str] = ()) -> RLConfig:  # 
     """The same for a config of recipe `rl`."""
     config = load_run(path, overrides)
     if not isinstance(config, RLConfig):
-        raise ConfigError(f"{path}: makes a reward model and trains no policy. Use reward-distiller run {path}")
+        raise ConfigError(f"{path}: of recipe {config.recipe}, not rl. Use reward-distiller run {path}")
     return config
 
 
@@ -90,20 +99,25 @@ def _read(path: str | Path, overrides: list[str]) -> dict[str, Any]:
 
 
 def parse_config(data: dict[str, Any], where: str = "config") -> Config:
-    return _parse(Config, data, where)
+    config: Config = _parse(Config, data, where)
+    return config
 
 
 def parse_run(data: dict[str, Any], where: str = "config") -> AnyRun:
     """One run of any recipe. The configs that `made_by` names are read, and stand in it whole."""
-    if data.get("recipe") != "rl":
-        return _parse(Config, data, where)
-    config = _parse(RLConfig, data, where)
-    filled = config.with_made({place: _filled(made, config.seed, place) for place, made in config.made.items()})
+    recipe = data.get("recipe", "reward_model")
+    if recipe not in RECIPES:
+        raise ConfigError(f"{where}: recipe: there is no {recipe!r:.60}. Use one of {', '.join(RECIPES)}")
+    config = _parse(RECIPES[recipe], data, where)
+    made = config.made
+    if not made or isinstance(config, DataAndRewards):  # whose runs come of its own settings
+        return config
+    filled = config.with_made({place: _filled(each, config.seed, place) for place, each in made.items()})
     filled._given = config._given
     return filled
 
 
-def _parse(kind: type[Run], data: dict[str, Any], where: str) -> Run:
+def _parse(kind: type[Any], data: dict[str, Any], where: str) -> Any:
     try:
         config = kind.model_validate(data)
     except ValidationError as error:

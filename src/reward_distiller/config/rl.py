@@ -6,34 +6,15 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from reward_distiller.config.base import Section, WholeRun
+from reward_distiller.config.base import Section
 from reward_distiller.config.data import DataSource, World
+from reward_distiller.config.policy import Policy, exactly_one
+from reward_distiller.config.pseudo_rewards import Labels
+from reward_distiller.config.whole_run import Made, WholeRun
 
 Algorithm = Literal["sft", "grpo", "dapo", "ppo"]
 Over = Literal["none", "recorded", "batch", "group"]
 TOTAL = "total"  # the name of all terms together, in logs and filters
-
-
-class Made(Section):
-    """Another run whose model is taken. It is made first where the store does not have it, with this run's seed."""
-
-    run: str | dict[str, Any] = Field(description="a run's config: a file, relative to this one, or written here")
-    changes: list[str] = Field([], description="key.sub=value: changes to it")
-
-
-class Policy(Section):
-    """The causal LM to train; as it stands at the start it is also the reference of the KL."""
-
-    model: str | None = Field(None, description="folder or Hub id; or `testbed`")
-    made_by: Made | None = Field(None, description="a run of algorithm sft, say, whose policy is the start")
-    revision: str | None = None
-    trust_remote_code: bool = Field(False, description="run code that comes with the model; off unless you say so")
-    chat_template: str | None = Field(None, description="file with a Jinja template, for models that have none")
-
-    @model_validator(mode="after")
-    def _one(self) -> Policy:
-        _exactly_one(self, "model", "made_by")
-        return self
 
 
 class RewardSource(Section):
@@ -49,7 +30,7 @@ class RewardSource(Section):
 
     @model_validator(mode="after")
     def _one(self) -> RewardSource:
-        _exactly_one(self, *self._sources())
+        exactly_one(self, *self._sources())
         if self.token_env and not self.url:
             raise ValueError("token_env goes with url")
         return self
@@ -78,17 +59,25 @@ class RewardTerm(RewardSource):
     )
     length: float | None = Field(None, gt=0, description="minus the tokens of the response, in units of so many")
     repetition: int | None = Field(None, ge=1, description="minus the share of n-grams of so many words that repeat")
+    labels: Labels | None = Field(None, description="the pseudo-reward itself, by consensus: given or by a judge")
+    truth: Literal[True] | None = Field(None, description="1 for a response that the testbed knows to be right, else 0")
     weight: float = 1.0
     center: Over = Field("none", description="whose mean is taken away; recorded: that of the RM's training rewards")
     scale: Over = Field("none", description="whose standard deviation divides")
 
     def _sources(self) -> tuple[str, ...]:
-        return (*super()._sources(), "ensemble", "pattern", "overlong", "length", "repetition")
+        return (*super()._sources(), "ensemble", "pattern", "overlong", "length", "repetition", "labels", "truth")
 
     @model_validator(mode="after")
     def _recorded(self) -> RewardTerm:
         if "recorded" in (self.center, self.scale) and not (self.model or self.made_by):
             raise ValueError("only a reward model in this process has recorded its mean and standard deviation")
+        return self
+
+    @model_validator(mode="after")
+    def _no_vote(self) -> RewardTerm:
+        if self.labels is not None and self.labels.consensus == "vote":
+            raise ValueError("labels: a vote is held before the training. Write consensus: given")
         return self
 
 
@@ -245,30 +234,13 @@ class RLConfig(WholeRun):
         return self
 
     @property
-    def responses_per_prompt(self) -> int:
-        return self.rollout.responses_per_prompt or (1 if self.algorithm == "ppo" else 8)
+    def title(self) -> str:
+        return self.algorithm
 
     @property
-    def made(self) -> dict[str, Made]:
-        """The runs that this one stands on, each under the dotted name of its place."""
-        places: dict[str, Policy | RewardSource] = {"policy": self.policy}
-        for name, term in self.rewards.items():
-            places[f"rewards.{name}"] = term
-            members = term.ensemble.members if term.ensemble else {}
-            places |= {f"rewards.{name}.ensemble.members.{member}": source for member, source in members.items()}
-        return {place: source.made_by for place, source in places.items() if source.made_by}
+    def computing(self) -> list[tuple[int | None, str | None]]:
+        return [(self.optimization.threads, self.optimization.device)]
 
-    def with_made(self, made: dict[str, Made]) -> RLConfig:
-        """The same config with other runs in these places."""
-        data = self.model_dump()
-        for place, run in made.items():
-            node = data
-            for part in place.split("."):
-                node = node[part]
-            node["made_by"] = run.model_dump()
-        return RLConfig.model_validate(data)
-
-
-def _exactly_one(section: Section, *names: str) -> None:
-    if sum(getattr(section, name) is not None for name in names) != 1:
-        raise ValueError(f"name exactly one of {', '.join(names)}")
+    @property
+    def responses_per_prompt(self) -> int:
+        return self.rollout.responses_per_prompt or (1 if self.algorithm == "ppo" else 8)

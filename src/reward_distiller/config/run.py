@@ -8,11 +8,12 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from reward_distiller.config.base import Section, WholeRun
+from reward_distiller.config.base import Section
 from reward_distiller.config.data import DataSource, World
 from reward_distiller.config.methods import Cloud, Critiques, EditAligned, Refined, RMBoost, RMDistiller, SteerLM
 from reward_distiller.config.models import Caps, ChatModel
 from reward_distiller.config.training import Evaluation, Student, Training
+from reward_distiller.config.whole_run import WholeRun
 
 ScoreMode = Literal["sampled", "expected", "mean_of_n"]  # how a teacher's score came about
 
@@ -44,9 +45,14 @@ class Config(WholeRun):
     seed: int = 0
     output: str = Field(min_length=1, description="run folder")
     ledger: str | None = Field(None, description="SQLite file of all calls; default: ledger.sqlite in the run folder")
-    scenario: Literal["unlabeled", "labeled"] = "unlabeled"
+    store: str | None = Field(None, description="folder of the runs of made_by, may be shared; default: in the output")
+    scenario: Literal["unlabeled", "labeled", "responses"] = "unlabeled"
     prompts: DataSource | None = Field(None, description="unlabeled scenario: rows with `prompt`")
     pairs: DataSource | None = Field(None, description="labeled scenario: rows with `prompt`, `chosen`, `rejected`")
+    responses: list[DataSource] = Field(
+        [], description="scenario responses: rows with `prompt`, `response` and `reward` from 0 to 1"
+    )
+    pairs_per_prompt: int = Field(8, ge=1, description="scenario responses: pairs of different rewards, drawn")
     candidates: list[ChatModel] = Field([], description="unlabeled scenario: who writes the responses that are drawn")
     teacher: ChatModel | None = Field(None, description="unset: recorded; scores and responses are read from the rows")
     annotation: Annotation = Annotation()
@@ -79,11 +85,24 @@ class Config(WholeRun):
                 raise ValueError("two `candidates` would send the same requests. Give each a model name of its own")
             if self.teacher is None:
                 raise ValueError("scenario unlabeled needs a `teacher`")
+        elif self.scenario == "responses":
+            if not self.responses or any((self.prompts, self.pairs, self.candidates, self.teacher)):
+                raise ValueError("scenario responses takes `responses`, and no prompts, pairs, candidates or teacher")
         elif self.pairs is None or self.prompts is not None or self.candidates:
             raise ValueError("scenario labeled takes `pairs`, and neither `prompts` nor `candidates`")
+        if self.responses and self.scenario != "responses":
+            raise ValueError("`responses` goes with scenario: responses")
         if isinstance(own := self.of_method, Refined) and own.reference_fields and self.teacher is None:
             raise ValueError(f"{self.method}.kl_top_logprobs needs a `teacher` that is asked for its own responses")
         return self
+
+    @property
+    def title(self) -> str:
+        return self.method
+
+    @property
+    def computing(self) -> list[tuple[int | None, str | None]]:
+        return [(self.training.threads, self.training.device)]
 
     @property
     def chat_models(self) -> list[ChatModel]:

@@ -130,14 +130,19 @@ class Construction:
 
     def _note(self, result: R, balance: Balance) -> R:
         self.balances.append(balance)
-        failed = balance.counts["failed"]
-        if failed > self.allowed_failures * balance.total:
-            reasons = "; ".join(f"{n} x {r}" for r, n in balance.reasons["failed"].most_common(3))
-            raise CallsFailed(
-                f"step {balance.step}: {failed} of {balance.total} calls failed ({reasons}). Run the same command "
-                "again to ask only these, or allow it: annotation.allowed_failures=SHARE"
-            )
+        check_failures(balance, self.allowed_failures)
         return result
+
+
+def check_failures(balance: Balance, allowed: float) -> None:
+    """Raises CallsFailed where a larger share than `allowed` of a step's calls has failed for good."""
+    failed = balance.counts["failed"]
+    if failed > allowed * balance.total:
+        reasons = "; ".join(f"{n} x {r}" for r, n in balance.reasons["failed"].most_common(3))
+        raise CallsFailed(
+            f"step {balance.step}: {failed} of {balance.total} calls failed ({reasons}). Run the same command "
+            "again to ask only these, or allow it: annotation.allowed_failures=SHARE"
+        )
 
 
 def distinct_prompts(pairs: Sequence[Pair]) -> list[Prompt]:

@@ -2,6 +2,7 @@
 
 from reward_distiller.errors import ConfigError
 from reward_distiller.methods import (
+    bce,
     bradley_terry,
     cloud,
     edit_aligned,
@@ -26,6 +27,7 @@ METHODS: dict[str, Method] = {
         rmboost,
         rm_distiller,
         edit_aligned,
+        bce,
     )
 }
 

@@ -32,7 +32,8 @@ class Reading:
     `scores` names the teacher's scores of each response: `overall` or attributes. `supervised` are the texts that the
     LM head learns to write. With `request`, rewards are read behind critiques, which that user's turn asks for.
     `weights` says how much a pair of a source weighs in the mean of the pair loss, beside 1 for those of all others.
-    With `aligned`, refined pairs are also compared at the places where their two responses are aligned.
+    With `aligned`, refined pairs are also compared at the places where their two responses are aligned. With `singles`
+    each response is read by itself, and a pair of a response with itself stands for one.
     """
 
     scores: tuple[str, ...] = ()
@@ -40,6 +41,7 @@ class Reading:
     request: str | None = None
     weights: Mapping[str, float] = field(default_factory=dict)
     aligned: bool = False
+    singles: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def encode_pairs(
             supervised = (chat.encode(pair.prompt.as_dicts(), pair.teacher_response, supervised=True),)
         if max(len(chosen), len(rejected)) > max_length:
             dropped[f"longer than max_length={max_length}"] += 1
-        elif chosen.ids == rejected.ids:
+        elif chosen.ids == rejected.ids and not (reading.singles and pair.chosen == pair.rejected):
             dropped["equal token sequences"] += 1
         else:
             if any(len(s) > max_length for s in supervised):

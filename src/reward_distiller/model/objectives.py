@@ -51,6 +51,16 @@ def attribute_regression(r_w: Tensor, r_l: Tensor, s_w: Tensor, s_l: Tensor) -> 
     return ((r_w - s_w).square() + (r_l - s_l).square()).sum(1) / 2
 
 
+def cross_entropy(r_w: Tensor, r_l: Tensor, s_w: Tensor, s_l: Tensor) -> Tensor:
+    """-p log σ(r) - (1 - p) log(1 - σ(r)) with p = (s - 1) / 9, all (B, 1), the mean of a pair's two responses.
+
+    Cobbe et al. (2021) train verifiers so, with p of 0 or 1.
+    """
+    _same_shape(2, r_w, r_l, s_w, s_l)
+    both = (F.binary_cross_entropy_with_logits(r, (s - 1) / 9, reduction="none") for r, s in ((r_w, s_w), (r_l, s_l)))
+    return sum(both, torch.zeros_like(r_w)).sum(1) / 2
+
+
 def centering(r_w: Tensor, r_l: Tensor) -> Tensor:
     """(r_w + r_l)²: takes away the offset that losses of differences leave free (Eisenstein et al., 2023)."""
     _same_shape(1, r_w, r_l)

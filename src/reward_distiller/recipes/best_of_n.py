@@ -7,6 +7,7 @@ the reward's eyes and worse in truth, it is being hacked. Writes best_of_n.json,
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from reward_distiller.files import write_json, write_text
 from reward_distiller.model.trainer import exact
 from reward_distiller.recipes.made import make
 from reward_distiller.recipes.parts import Parts
-from reward_distiller.recipes.policy import OpenedRun, check_policy_run, store_of
+from reward_distiller.recipes.policy import OpenedRun, check_policy_run
 from reward_distiller.recipes.run_folder import run_folder
+from reward_distiller.recipes.store import store_of
 from reward_distiller.rl.training import samples_of, seed_of
 
 PROMPTS_AT_ONCE = 32
@@ -40,10 +42,10 @@ def best_of_n(config: RLConfig, parts: Parts, samples: int) -> dict[str, Any]:
     if samples < 2:
         raise ConfigError(f"best of {samples}: sample 2 or more")
     check_policy_run(config, parts)
-    with run_folder(config) as folder:
+    with run_folder(config) as folder, ExitStack() as stack:
         make(config, store_of(config))
         with exact(config.optimization.threads):
-            results = _picked(OpenedRun(config, parts, store_of(config)), samples)
+            results = _picked(OpenedRun(config, parts, store_of(config), stack), samples)
         write_json(folder / "best_of_n.json", results)
         write_text(folder / "best_of_n.md", table(results))
         _draw(folder / "best_of_n.svg", results)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reward_distiller.config import BASE, AnyRun, Comparison, Config, RLConfig, load_run, parse_run
+from reward_distiller.config import BASE, AnyRun, Comparison, Config, load_run, parse_run
 from reward_distiller.console import say
 from reward_distiller.errors import ConfigError, MissingExtra, RewardDistillerError, RunFailed
 from reward_distiller.evaluate.plots import check_plots, plot_curves, plot_intervals
@@ -35,11 +35,9 @@ from reward_distiller.recipes.comparison_figures import (
 from reward_distiller.recipes.comparison_table import table
 from reward_distiller.recipes.made import job_of, stages
 from reward_distiller.recipes.parts import Parts
-from reward_distiller.recipes.policy import check_policy_run
-from reward_distiller.recipes.reward_model import read_inputs
 from reward_distiller.recipes.side_by_side import run_side_by_side
 from reward_distiller.recipes.store import Store
-from reward_distiller.recipes.training import check_training, student_chat
+from reward_distiller.recipes.whole_runs import check_run
 from reward_distiller.yaml_text import apply_override
 
 
@@ -119,13 +117,13 @@ def _arm_config(base: dict[str, Any], arm: str, changes: Sequence[str], seed: in
     with _named(where):
         for change in changes:
             apply_override(data, change)
-    if data.get("recipe") == "rl":
-        return parse_run({**data, "seed": seed, "store": str(store)}, where)
-    ledger = data.get("ledger") or str(store / "ledger.sqlite")
-    config = parse_run({**data, "seed": seed, "ledger": ledger}, where)
-    assert isinstance(config, Config)
-    with _named(where):
-        method_named(config.method).plan(config)
+    own = {"seed": seed, "store": str(store)}
+    if data.get("recipe", "reward_model") in ("reward_model", "pseudo_rewards"):
+        own["ledger"] = data.get("ledger") or str(store / "ledger.sqlite")
+    config = parse_run({**data, **own}, where)
+    if isinstance(config, Config):
+        with _named(where):
+            method_named(config.method).plan(config)
     return config
 
 
@@ -154,20 +152,16 @@ def _check(runs: Sequence[Run], to_do: Sequence[Run], seed: int, parts_of: Calla
     for run in first.values():
         parts = parts_of(run.config)
         with _named(f"arm {run.arm!r}"):
-            if isinstance(run.config, RLConfig):
-                check_policy_run(run.config, parts)
-            else:
-                read_inputs(run.config, parts)
-                check_training(run.config, parts, student_chat(run.config, parts))
+            check_run(run.config, parts)
 
 
 def _processes(configs: Sequence[AnyRun]) -> int:
     """As many as there are cores for; one where a run takes the cores or an accelerator for itself."""
-    takes = [c.optimization if isinstance(c, RLConfig) else c.training for c in configs]
-    if any(t.threads is None or device_of(t.device).type != "cpu" for t in takes):
+    takes = [each for config in configs for each in config.computing]
+    if any(threads is None or device_of(device).type != "cpu" for threads, device in takes):
         return 1
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // max(t.threads or 1 for t in takes))
+    return max(1, cores // max((threads or 1 for threads, _ in takes), default=1))
 
 
 def _collected(comparison: Comparison, runs: Sequence[Run], store: Store) -> dict[str, Any]:
@@ -197,9 +191,9 @@ def _collected(comparison: Comparison, runs: Sequence[Run], store: Store) -> dic
 
 
 def _described(config: AnyRun) -> dict[str, Any]:
-    if isinstance(config, RLConfig):
-        return {"algorithm": config.algorithm}
-    return {"method": config.method, "teacher": config.teacher.model if config.teacher else None}
+    if isinstance(config, Config):
+        return {"method": config.method, "teacher": config.teacher.model if config.teacher else None}
+    return {"title": config.title}
 
 
 def _no_plot() -> str | None:

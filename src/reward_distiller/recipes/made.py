@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reward_distiller.config import AnyRun, RLConfig, dump_yaml
+from reward_distiller.config import AnyRun, dump_yaml
 from reward_distiller.files import write_text
 from reward_distiller.recipes.side_by_side import Job, run_side_by_side
 from reward_distiller.recipes.store import Store
 
-COMMANDS = {"reward_model": "run", "rl": "rl"}
+COMMANDS = {"rl": "rl"}  # of the other recipes: run
 
 
-def make(config: RLConfig, store: Store) -> None:
+def make(config: AnyRun, store: Store) -> None:
     """Make all runs that this one stands on and that the store does not have."""
     for stage in stages([config], store):
         run_side_by_side(stage, 1)
@@ -31,16 +31,21 @@ def stages(configs: Sequence[AnyRun], store: Store) -> list[list[Job]]:
 
 
 def _stood_on(config: AnyRun, store: Store) -> list[AnyRun]:
-    return [store.made(made) for made in config.made.values()] if isinstance(config, RLConfig) else []
+    return [store.made(made) for made in config.made.values()]
 
 
 def title_of(config: AnyRun) -> str:
-    return f"{config.algorithm if isinstance(config, RLConfig) else config.method}, seed {config.seed}"
+    return f"{config.title}, seed {config.seed}"
 
 
 def job_of(title: str, key: str, config: AnyRun, store: Store) -> Job:
     """A run of the store as a command; its config is written beside its folder."""
     place = store.place(key)
-    job = Job(title, place, (COMMANDS[config.recipe], f"{place}.yaml"), lambda: store.results(key, config) is not None)
+    job = Job(
+        title,
+        place,
+        (COMMANDS.get(config.recipe, "run"), f"{place}.yaml"),
+        lambda: store.results(key, config) is not None,
+    )
     write_text(job.beside(".yaml"), dump_yaml(config))
     return job

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
+from reward_distiller.answers import AnswerFormat
 from reward_distiller.config import ChatModel, TestbedData
 from reward_distiller.evaluate.style_matrix import StyleItem
 from reward_distiller.rows import Rows
@@ -32,5 +33,9 @@ class Parts(Protocol):
 
     def quality(self, prompt: str, response: str) -> float:
         """The true quality of a response in 0..1. Only where prompts are of the testbed."""
+
+    @property
+    def answers(self) -> AnswerFormat:
+        """What the final answer of a response to a prompt of the testbed is."""
 
     def style_items(self, count: int, tasks: Sequence[str]) -> list[StyleItem]: ...

@@ -13,12 +13,13 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from reward_distiller.balance import Balance
-from reward_distiller.config import DataSource, RewardSource, RewardTerm, RLConfig
+from reward_distiller.config import Annotation, DataSource, Labels, RewardSource, RewardTerm, RLConfig
 from reward_distiller.console import say
 from reward_distiller.errors import ConfigError, TrainingError
 from reward_distiller.evaluate.statistics import mean_figure
@@ -28,10 +29,12 @@ from reward_distiller.model.reward_model import RewardModel
 from reward_distiller.model.trainer import exact
 from reward_distiller.model.training_log import check_trackers, open_log
 from reward_distiller.processes import processes
+from reward_distiller.recipes.labeling import form_of, labeler_of, labels_term
 from reward_distiller.recipes.made import make
 from reward_distiller.recipes.parts import Parts, RowKind
+from reward_distiller.recipes.policies import open_policy, policy_path
 from reward_distiller.recipes.run_folder import run_folder
-from reward_distiller.recipes.store import TESTBED, Store
+from reward_distiller.recipes.store import Store, store_of
 from reward_distiller.records import content_id
 from reward_distiller.rl import grpo, ppo, sft
 from reward_distiller.rl.emit import emit
@@ -39,8 +42,11 @@ from reward_distiller.rl.looks import Looks, Observer, Quality, Seen
 from reward_distiller.rl.on_trl import import_trl
 from reward_distiller.rl.policy import Policy
 from reward_distiller.rl.reward import Reward, build_reward
+from reward_distiller.rl.terms import NOTHING, Opened, Term, truth_term
 from reward_distiller.rl.training import Task, Training
 from reward_distiller.rows import Fields, rows_of
+from reward_distiller.teacher.endpoint import check_environment
+from reward_distiller.teacher.engine import Engine, open_engine
 
 OVERLONG = "overlong"  # the term that dapo.overlong adds
 ALGORITHMS: dict[str, Callable[[Training], None]] = {"grpo": grpo.train, "dapo": grpo.train, "ppo": ppo.train}
@@ -56,17 +62,13 @@ class Data:
     balances: list[Balance]
 
 
-def store_of(config: RLConfig) -> Store:
-    return Store(Path(config.store) if config.store else Path(config.output) / "store")
-
-
 def run_policy(config: RLConfig, parts: Parts) -> dict[str, Any]:
     """Do the whole run, what it stands on first; give what results.json holds."""
     check_policy_run(config, parts)
     store = store_of(config)
-    with run_folder(config) as folder:
+    with run_folder(config) as folder, ExitStack() as stack:
         make(config, store)
-        opened = OpenedRun(config, parts, store)
+        opened = OpenedRun(config, parts, store, stack)
         with exact(config.optimization.threads):
             facts = _train(folder, opened)
             results = _evaluate(folder, opened, facts)
@@ -84,8 +86,9 @@ def emit_for(config: RLConfig, parts: Parts, engine: str) -> list[Path]:
     for place, path in paths.items():
         if not path.is_dir():
             raise ConfigError(f"{place}.made_by: {path} is not made yet. Make it first, or name a model")
+    # what a data source names of a run is a file, and stands in the config by its path
     terms = {name: _with_path(term, paths.get(f"rewards.{name}")) for name, term in config.rewards.items()}
-    named = config.model_copy(update={"rewards": terms})
+    named = config.model_copy(update={"rewards": terms, "prompts": [store.source(s) for s in config.prompts]})
     policy = str(paths.get("policy") or config.policy.model)
     return emit(named, policy, engine, Path(config.output) / engine)
 
@@ -105,8 +108,13 @@ def check_policy_run(config: RLConfig, parts: Parts) -> None:
     for source in (*config.prompts, config.demonstrations, config.evaluation.prompts):
         if source is not None and source.path is not None:
             next(rows_of(source, seed=config.seed)[1], None)
-    bare = {name: term for name, term in terms_of(config).items() if not _names_model(term)}
-    build_reward(bare, config.rollout.max_response_length, _no_model)
+    bare = {name: term for name, term in terms_of(config).items() if not _from_outside(term)}
+    build_reward(bare, config.rollout.max_response_length, NOTHING)
+    for term in config.rewards.values():
+        if term.labels is not None:
+            form_of(term.labels.answers, parts)
+            if term.labels.judge is not None:
+                check_environment(term.labels.judge)
 
 
 def terms_of(config: RLConfig) -> dict[str, RewardTerm]:
@@ -118,52 +126,55 @@ def terms_of(config: RLConfig) -> dict[str, RewardTerm]:
     return {**config.rewards, OVERLONG: RewardTerm(overlong=buffer)}
 
 
-def _names_model(term: RewardTerm) -> bool:
+def _from_outside(term: RewardTerm) -> bool:
     sources = [term, *(term.ensemble.members.values() if term.ensemble else ())]
-    return any(source.model or source.made_by for source in sources)
-
-
-def _no_model(source: RewardSource) -> RewardModel:
-    raise AssertionError("a term without a reward model asks for one")
+    return bool(term.labels or term.truth) or any(source.model or source.made_by for source in sources)
 
 
 class OpenedRun:
-    """A run's parts, loaded."""
+    """A run's parts, loaded. The ledger of a judge, where a term asks one, is closed with `stack`."""
 
-    def __init__(self, config: RLConfig, parts: Parts, store: Store):
-        self.config, self.parts, self.store = config, parts, store
+    def __init__(self, config: RLConfig, parts: Parts, store: Store, stack: ExitStack):
+        self.config, self.parts, self.store, self.stack = config, parts, store, stack
+        self.engine: Engine | None = None
         self.device = device_of(config.optimization.device)
-        self.start = _policy_path(config, parts, store)
+        self.start = policy_path(config.policy, parts, store)
         self.policy = self.open_policy(self.start)
-        self.data = _read_data(config, parts, self.policy)
+        self.data = _read_data(config, parts, store, self.policy)
         self.reward = self._reward()
+        self.reward_of_tests = self.reward.of_any_prompt() if self.reward else None
         self.quality = _quality(config, parts)
 
     def open_policy(self, path: str) -> Policy:
-        own, rollout = self.config.policy, self.config.rollout
-        return Policy.from_pretrained(
+        rollout = self.config.rollout
+        return open_policy(
+            self.config.policy,
             path,
             rollout.max_response_length,
+            device=self.device,
             temperature=rollout.temperature,
             top_p=rollout.top_p,
             precision=self.config.optimization.precision,
-            revision=own.revision,
-            trust_remote_code=own.trust_remote_code,
-            chat_template=own.chat_template,
-            device=self.device,
         )
 
     def _reward(self) -> Reward | None:
         terms = terms_of(self.config)
-        return build_reward(terms, self.policy.limit, self._open_model) if terms else None
+        opened = Opened(self._open_model, self._labels_term, lambda: truth_term(self.parts.quality))
+        return build_reward(terms, self.policy.limit, opened) if terms else None
 
     def _open_model(self, source: RewardSource) -> RewardModel:
         path = source.model or str(Path(self.store.made(source.made_by).output) / "model")  # type: ignore[arg-type]
         return RewardModel.from_pretrained(path, device=str(self.device))
 
+    def _labels_term(self, labels: Labels) -> Term:
+        if labels.judge is not None and self.engine is None:
+            ledger = Path(self.config.output) / "ledger.sqlite"
+            self.engine = self.stack.enter_context(open_engine(ledger, self.parts.transports))
+        return labels_term(labeler_of(labels, Annotation(), self.parts, self.engine))
+
     def observer(self) -> Observer:
         reference = copy.deepcopy(self.policy.lm).requires_grad_(False).eval()
-        return Observer(self.data.tests, reference, self.reward, self.quality, self.config.seed)
+        return Observer(self.data.tests, reference, self.reward_of_tests, self.quality, self.config.seed)
 
     def key(self) -> str:
         """The hash of all that the trained weights come from."""
@@ -178,12 +189,6 @@ class OpenedRun:
         )
 
 
-def _policy_path(config: RLConfig, parts: Parts, store: Store) -> str:
-    if config.policy.made_by is not None:
-        return str(Path(store.made(config.policy.made_by).output) / "model")
-    return str(parts.student()) if config.policy.model == TESTBED else str(config.policy.model)
-
-
 def _quality(config: RLConfig, parts: Parts) -> Quality | None:
     source = config.evaluation.prompts
     return parts.quality if source is not None and source.testbed is not None else None
@@ -192,9 +197,9 @@ def _quality(config: RLConfig, parts: Parts) -> Quality | None:
 # -- data -------------------------------------------------------------------------------------------
 
 
-def _read_data(config: RLConfig, parts: Parts, policy: Policy) -> Data:
+def _read_data(config: RLConfig, parts: Parts, store: Store, policy: Policy) -> Data:
     sft = config.algorithm == "sft"
-    sources = [config.demonstrations] if config.demonstrations and sft else config.prompts
+    sources = [store.source(s) for s in ([config.demonstrations] if config.demonstrations and sft else config.prompts)]
     balances: list[Balance] = []
     found: dict[str, tuple[Task, str]] = {}
     for source in sources:
@@ -303,7 +308,7 @@ def _evaluate(folder: Path, opened: OpenedRun, facts: dict[str, Any]) -> dict[st
     if not opened.data.tests:
         return results
     start = opened.open_policy(opened.start)
-    observer = Observer(opened.data.tests, start.lm.eval(), opened.reward, opened.quality, config.seed)
+    observer = Observer(opened.data.tests, start.lm.eval(), opened.reward_of_tests, opened.quality, config.seed)
     seen = observer.see(opened.open_policy(str(folder / "model")))
     rows = zip(opened.data.tests, seen.responses, strict=True)
     write_rows(folder / "responses.jsonl", [_answer(at, task, text, seen) for at, (task, text) in enumerate(rows)])
@@ -315,7 +320,7 @@ def _answer(at: int, task: Task, text: str, seen: Seen) -> dict[str, Any]:
     return {"id": task.prompt.id, "prompt": task.prompt.as_dicts(), "response": text, "figures": figures}
 
 
-PERCENT = ("quality", "repetition")
+PERCENT = ("quality", "accuracy", "repetition")
 
 
 def _figures(seen: Seen) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from reward_distiller.balance import Balance
 from reward_distiller.config import ChatModel, Config, parse_config
 from reward_distiller.console import say, track
 from reward_distiller.construct.estimate import StepEstimate, estimate
+from reward_distiller.construct.labeled_responses import LabeledResponse, load_responses, pairs_within, singles
 from reward_distiller.construct.load import load_pairs, load_prompts
 from reward_distiller.construct.pairs import write_pairs
 from reward_distiller.construct.pipeline import Construction, split_prompts
@@ -37,9 +38,11 @@ from reward_distiller.recipes.card import model_card
 from reward_distiller.recipes.critics import TeacherCritic, teacher_critic
 from reward_distiller.recipes.distributions import keep_distributions
 from reward_distiller.recipes.evaluation import evaluate
+from reward_distiller.recipes.made import make
 from reward_distiller.recipes.parts import Parts
 from reward_distiller.recipes.run_folder import run_folder
 from reward_distiller.recipes.scorers import ModelScorer
+from reward_distiller.recipes.store import store_of
 from reward_distiller.recipes.training import DISTRIBUTIONS, asks_for_chances, check_training, student_chat, train_into
 from reward_distiller.records import Pair, Prompt, content_id
 from reward_distiller.rows import rows_of
@@ -57,6 +60,7 @@ class Constructed:
     pairs: list[Pair]
     balances: list[Balance]
     cost: list[dict[str, Any]]
+    singles: list[Pair] = field(default_factory=list)  # what a method that reads responses one by one is trained on
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ class Inputs:
     labeled: list[Pair]
     balance: Balance
     templates: Templates
+    responses: list[LabeledResponse] = field(default_factory=list)
 
 
 def run(config: Config, parts: Parts) -> dict[str, Any]:
@@ -77,10 +82,18 @@ def run(config: Config, parts: Parts) -> dict[str, Any]:
             "accelerate launch -m reward_distiller train --pairs OUTPUT/pairs.jsonl ..."
         )
     with run_folder(config) as folder:
+        make(config, store_of(config))
         chat = student_chat(config, parts)
         check_training(config, parts, chat)  # what is wrong is found before anything is paid for
         tests = benchmarks_of(config)
         return _train_and_evaluate(folder, config, parts, chat, construct_into(folder, config, parts), tests)
+
+
+def check_run(config: Config, parts: Parts) -> None:
+    """Find out before anything is made or paid for what would stop the run."""
+    if not config.made:
+        read_inputs(config, parts)
+    check_training(config, parts, student_chat(config, parts))
 
 
 def training_config(pairs: str, student: str, output: str, method: str, overrides: list[str]) -> Config:
@@ -121,6 +134,8 @@ def _train_and_evaluate(
 ) -> dict[str, Any]:
     """Split off the held-out prompts, train, evaluate, write results.json and the card."""
     training, rest = split_prompts(made.pairs, config.evaluation.held_out, config.seed)
+    if made.singles:
+        training, _ = split_prompts(made.singles, config.evaluation.held_out, config.seed)
     held_out = [p for p in rest if p.source in ("sampled", "labeled")]  # what a method made of them is no test
     _check_critiques(config, [*training, *held_out])
     if asks_for_chances(config):
@@ -149,8 +164,14 @@ def read_inputs(config: Config, parts: Parts) -> Inputs:
     for model in config.chat_models:
         check_environment(model)
     templates = Templates(config.annotation.templates)
-    source = config.prompts or config.pairs
-    assert source is not None
+    store = store_of(config)
+    if config.scenario == "responses":
+        sources = [store.source(source) for source in config.responses]
+        responses, balance = load_responses((*rows_of(s, seed=config.seed), s.columns) for s in sources)
+        return Inputs([], [], balance, templates, responses)
+    given = config.prompts or config.pairs
+    assert given is not None
+    source = store.source(given)
     own = parts.rows(source.testbed, "pairs" if config.pairs else "prompts") if source.testbed else None
     where, rows = rows_of(source, own, config.seed)
     if config.prompts:
@@ -163,6 +184,8 @@ def read_inputs(config: Config, parts: Parts) -> Inputs:
 def construct_into(folder: Path, config: Config, parts: Parts, *, offline: bool = False) -> Constructed:
     """Write pairs.jsonl, balance.json and quarantine.jsonl. `offline` asks nobody but the ledger."""
     inputs = read_inputs(config, parts)
+    if config.scenario == "responses":
+        return _constructed_of_responses(folder, config, inputs)
     asked = asked_models(config, parts)
     with open_engine(config.ledger_path, parts.transports, config.budget, asked, offline=offline) as engine:
         construction, steps = construction_of(config, parts, inputs, engine)
@@ -172,10 +195,23 @@ def construct_into(folder: Path, config: Config, parts: Parts, *, offline: bool 
             _write_balances(folder, construction.balances)
         engine.say_calls()
         cost = engine.cost()
-    if not pairs:
+    return _written(folder, Constructed(pairs, construction.balances, cost))
+
+
+def _constructed_of_responses(folder: Path, config: Config, inputs: Inputs) -> Constructed:
+    """Nobody is asked: the pseudo-rewards are there."""
+    pairs, balance = pairs_within(inputs.responses, config.pairs_per_prompt, config.seed)
+    balances = [inputs.balance, balance]
+    _write_balances(folder, balances)
+    one_by_one = method_named(config.method).stages(config)[-1].reading.singles
+    return _written(folder, Constructed(pairs, balances, [], singles(inputs.responses) if one_by_one else []))
+
+
+def _written(folder: Path, made: Constructed) -> Constructed:
+    if not made.pairs:
         raise TrainingError(f"no pair came out. {folder / 'balance.json'} says what became of each record")
-    write_pairs(folder / "pairs.jsonl", pairs)
-    return Constructed(pairs, construction.balances, cost)
+    write_pairs(folder / "pairs.jsonl", made.pairs)
+    return made
 
 
 def asked_models(config: Config, parts: Parts) -> list[ChatModel]:

@@ -21,7 +21,18 @@ import transformers
 import yaml
 
 from reward_distiller import __version__
-from reward_distiller.config import Algorithm, AnyRun, Config, Made, RLConfig, fill_data_folder, parse_run
+from reward_distiller.config import (
+    Algorithm,
+    AnyRun,
+    Config,
+    DataAndRewards,
+    DataSource,
+    Made,
+    PseudoRewards,
+    RLConfig,
+    fill_data_folder,
+    parse_run,
+)
 from reward_distiller.errors import ConfigError
 from reward_distiller.evaluate.benchmarks import benchmark_named
 from reward_distiller.evaluate.benchmarks.reading import files_of
@@ -45,14 +56,14 @@ class Recipe:
     fields: frozenset[str]
     places: tuple[Place, ...]
     inputs: tuple[Place, ...]
-    choice: str
-    alternatives: frozenset[str]
+    choice: str | None = None
+    alternatives: frozenset[str] = frozenset()
 
 
 RECIPES = {
     "reward_model": Recipe(
         frozenset(Config.model_fields),
-        (("output",), ("ledger",), ("testbed", "cache")),
+        (("output",), ("ledger",), ("store",), ("testbed", "cache")),
         (
             ("prompts", "path"),
             ("pairs", "path"),
@@ -80,8 +91,21 @@ RECIPES = {
         "algorithm",
         frozenset(get_args(Algorithm)),
     ),
+    "pseudo_rewards": Recipe(
+        frozenset(PseudoRewards.model_fields),
+        (("output",), ("ledger",), ("store",), ("testbed", "cache")),
+        (("prompts", "path"), ("annotation", "templates"), ("policy", "model"), ("policy", "chat_template")),
+    ),
+    "data_and_rewards": Recipe(
+        frozenset(DataAndRewards.model_fields), (("output",), ("store",), ("testbed", "cache")), ()
+    ),
 }
 SOURCES = ("model", "function")  # of a reward, that may be a folder or a file
+
+
+def store_of(config: AnyRun) -> Store:
+    """The store of the runs that a run stands on."""
+    return Store(Path(config.store) if config.store else Path(config.output) / "store")
 
 
 class Store:
@@ -90,23 +114,32 @@ class Store:
     def __init__(self, folder: Path):
         self.folder = folder
         self._fingerprint: Callable[[str], str] = cache(fingerprint)
+        self._runs: dict[str, AnyRun] = {}
+        self._keys: dict[str, str] = {}
 
     def key(self, config: AnyRun) -> str:
         """The hash of config, input files, the runs that it stands on and library versions; not of places."""
         settings = config.model_dump(mode="json")
+        known = content_id(settings)
+        if known not in self._keys:
+            self._keys[known] = self._key(config, settings)
+        return self._keys[known]
+
+    def _key(self, config: AnyRun, settings: dict[str, Any]) -> str:
         identity = _identity(settings)
         given = {".".join(place): _at(identity, place) for place in RECIPES[config.recipe].inputs}
         if isinstance(config, RLConfig):
-            given |= {f"prompts.{at}": source["path"] for at, source in enumerate(settings["prompts"])}
+            given |= _paths("prompts", settings)
             given |= _reward_files(settings["rewards"])
+        if isinstance(config, Config):
+            given |= _paths("responses", settings)
         files = {
             name: self._fingerprint(fill_data_folder(path))
             for name, path in given.items()
             if path not in (None, TESTBED)
         }
-        if isinstance(config, RLConfig):
-            files |= {place: self.key(parse_run(_run_of(made))) for place, made in config.made.items()}
-        else:
+        files |= {place: self.key(self._parsed(made)) for place, made in config.made.items()}
+        if isinstance(config, Config):
             files |= self._benchmarks(config)
         return content_id({"config": identity, "files": files, "versions": _versions(config)})
 
@@ -120,11 +153,26 @@ class Store:
 
     def made(self, made: Made) -> AnyRun:
         """A run that another one stands on, as a run of this store."""
-        config = parse_run(_run_of(made))
-        update = {"output": str(self.place(self.key(config)))}
-        if isinstance(config, RLConfig):
-            return config.model_copy(update={**update, "store": str(self.folder)})
-        return config.model_copy(update={**update, "ledger": config.ledger or str(self.folder / "ledger.sqlite")})
+        config = self._parsed(made)
+        update = {"output": str(self.place(self.key(config))), "store": str(self.folder)}
+        if isinstance(config, Config | PseudoRewards):
+            update["ledger"] = config.ledger or str(self.folder / "ledger.sqlite")
+        return config.model_copy(update=update)
+
+    def source(self, source: DataSource) -> DataSource:
+        """The same source as a file, where it is one of another run's folder."""
+        if source.made_by is None or source.run_file is None:
+            return source
+        path = Path(self.made(source.made_by).output) / source.run_file
+        return source.model_copy(update={"made_by": None, "run_file": None, "path": str(path)})
+
+    def _parsed(self, made: Made) -> AnyRun:
+        """Runs stand on the same runs again and again; each is read once."""
+        run = _run_of(made)
+        key = content_id(run)
+        if key not in self._runs:
+            self._runs[key] = parse_run(run)
+        return self._runs[key]
 
     def place(self, key: str) -> Path:
         return self.folder / key
@@ -152,13 +200,15 @@ def _identity(settings: dict[str, Any]) -> dict[str, Any]:
     recipe = RECIPES[settings["recipe"]]
     for *sections, name in recipe.places:
         _at(settings, tuple(sections)).pop(name)
-    others = recipe.alternatives - {settings[recipe.choice]}
+    others = recipe.alternatives - {settings[recipe.choice]} if recipe.choice else ()
     kept = {name: value for name, value in settings.items() if name in recipe.fields and name not in others}
     return dict(_with_identities(kept))
 
 
 def _with_identities(settings: Any) -> Any:
     """The runs of `made_by`, however deep they stand, as their own identities."""
+    if isinstance(settings, list):
+        return [_with_identities(each) for each in settings]
     if not isinstance(settings, dict):
         return settings
     return {
@@ -171,6 +221,11 @@ def _run_of(made: Made) -> dict[str, Any]:
     if not isinstance(made.run, dict):
         raise ConfigError(f"made_by: {made.run} was not read. Load the config that names it from its file")
     return made.run
+
+
+def _paths(name: str, settings: dict[str, Any]) -> dict[str, str | None]:
+    """The files of a list of sources."""
+    return {f"{name}.{at}": source["path"] for at, source in enumerate(settings[name])}
 
 
 def _reward_files(terms: dict[str, Any]) -> dict[str, str | None]:

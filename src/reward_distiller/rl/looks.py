@@ -26,7 +26,8 @@ Quality = Callable[[str, str], float]  # of a prompt's last turn and a response,
 
 @dataclass(frozen=True)
 class Seen:
-    """Figures of each response by name: tokens, repetition, kl, reward, reward_NAME and, where it is known, quality."""
+    """Figures of each response by name: tokens, repetition, kl, reward, reward_NAME and, where a truth is known,
+    quality and accuracy (1 where the quality is, else 0)."""
 
     responses: list[str]
     figures: dict[str, list[float]]
@@ -60,6 +61,7 @@ class Observer:
                 self.quality(task.prompt.messages[-1].content, s.response)
                 for task, s in zip(tasks, samples, strict=True)
             ]
+            figures["accuracy"] = [float(value >= 1) for value in figures["quality"]]
         return Seen([s.response for s in samples], figures)
 
     def tokens_of_reference(self, policy: Policy, count: int) -> float:

@@ -17,7 +17,7 @@ from reward_distiller.config import TOTAL, Ensemble, RewardTerm
 from reward_distiller.errors import ConfigError
 from reward_distiller.model.reward_model import RewardModel
 from reward_distiller.rl.bandit import LinUCB
-from reward_distiller.rl.terms import OpenModel, Sample, Term, checked, form_term, source_term
+from reward_distiller.rl.terms import Opened, Sample, Term, checked, form_term, source_term
 
 Values = NDArray[np.float64]
 LEAST_SPREAD = 1e-8  # below it all rewards of a batch or a group are the same, and none is scaled
@@ -52,6 +52,10 @@ class Part:
     model: RewardModel | None = None
     bandit: LinUCB | None = None
     members: dict[str, Term] = field(default_factory=dict)
+
+    @property
+    def reads_consensus(self) -> bool:
+        return self.settings.labels is not None and not self.settings.labels.judges_all
 
     def raw(self, samples: Sequence[Sample], view: PolicyView | None) -> list[float]:
         ensemble = self.settings.ensemble
@@ -89,6 +93,11 @@ class Reward:
             total += part.settings.weight * _normalized(np.array(terms[name]), part, samples)
         return Scored(total.tolist(), terms)
 
+    def of_any_prompt(self) -> Reward | None:
+        """Without the terms that read what only the rows of training prompts hold; None where nothing is left."""
+        left = {name: part for name, part in self.parts.items() if not part.reads_consensus}
+        return Reward(left) if left else None
+
     @property
     def state(self) -> History:
         """The histories of bandits, as JSON takes them."""
@@ -106,26 +115,30 @@ class Reward:
             part.bandit = LinUCB(part.bandit.arms, part.bandit.exploration, past)
 
 
-def build_reward(terms: dict[str, RewardTerm], limit: int, open_model: OpenModel) -> Reward:
-    """The reward of a config. `limit` is the longest response in tokens; `open_model` loads a source's reward model.
+def build_reward(terms: dict[str, RewardTerm], limit: int, opened: Opened) -> Reward:
+    """The reward of a config. `limit` is the longest response in tokens; `opened` is what terms need beside.
 
     Raises ConfigError for what a term names and is not there.
     """
-    return Reward({name: _part(term, limit, open_model) for name, term in terms.items()})
+    return Reward({name: _part(term, limit, opened) for name, term in terms.items()})
 
 
-def _part(settings: RewardTerm, limit: int, open_model: OpenModel) -> Part:
+def _part(settings: RewardTerm, limit: int, opened: Opened) -> Part:
     form = form_term(settings, limit)
     if form is not None:
         return Part(form, settings)
+    if settings.labels is not None:
+        return Part(opened.labels(settings.labels), settings)
+    if settings.truth:
+        return Part(opened.truth(), settings)
     if settings.ensemble is not None:
-        return _ensemble(settings, settings.ensemble, open_model)
-    term, model = source_term(settings, open_model)
+        return _ensemble(settings, settings.ensemble, opened)
+    term, model = source_term(settings, opened)
     return Part(term, settings, model)
 
 
-def _ensemble(settings: RewardTerm, ensemble: Ensemble, open_model: OpenModel) -> Part:
-    members = {name: source_term(source, open_model)[0] for name, source in ensemble.members.items()}
+def _ensemble(settings: RewardTerm, ensemble: Ensemble, opened: Opened) -> Part:
+    members = {name: source_term(source, opened)[0] for name, source in ensemble.members.items()}
     bandit = LinUCB(len(members), ensemble.exploration) if ensemble.choose == "bandit" else None
     return Part(next(iter(members.values())), settings, bandit=bandit, members=members)
 

@@ -18,7 +18,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from reward_distiller.config import RewardSource, RewardTerm
+from reward_distiller.config import Labels, RewardSource, RewardTerm
 from reward_distiller.errors import ConfigError, RewardError
 from reward_distiller.model.reward_model import RewardModel
 from reward_distiller.rewards.client import RewardClient
@@ -151,16 +151,34 @@ def form_term(term: RewardTerm, limit: int) -> Term | None:
     return None if term.repetition is None else repetition_term(term.repetition)
 
 
-OpenModel = Callable[[RewardSource], RewardModel]
+def truth_term(quality: Callable[[str, str], float]) -> Term:
+    """1 for a response whose true quality is 1, else 0; `quality` takes a prompt's last turn and a response."""
+    return lambda samples: [float(quality(s.messages[-1]["content"], s.response) >= 1) for s in samples]
 
 
-def source_term(source: RewardSource, open_model: OpenModel) -> tuple[Term, RewardModel | None]:
+@dataclass(frozen=True)
+class Opened:
+    """What terms need from outside, opened: reward models, who labels responses, and the testbed's truth."""
+
+    model: Callable[[RewardSource], RewardModel]
+    labels: Callable[[Labels], Term]
+    truth: Callable[[], Term]
+
+
+def _nothing(*_: Any) -> Any:
+    raise AssertionError("a term that needs nothing from outside asks for something")
+
+
+NOTHING = Opened(_nothing, _nothing, _nothing)
+
+
+def source_term(source: RewardSource, opened: Opened) -> tuple[Term, RewardModel | None]:
     """The term of one source, and the reward model behind it where it is in this process."""
     if source.function is not None:
         return rule_term(source.function), None
     if source.url is not None:
         return server_term(RewardClient(source.url, source.token_env)), None
-    model = open_model(source)
+    model = opened.model(source)
     return model_term(model), model
 
 

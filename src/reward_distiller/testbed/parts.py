@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from reward_distiller.config import ChatModel, TestbedData
@@ -16,7 +17,7 @@ from reward_distiller.rows import Rows
 from reward_distiller.teacher.completion import read_completion
 from reward_distiller.teacher.endpoint import Transport
 from reward_distiller.testbed.benchmark import style_items
-from reward_distiller.testbed.language import World
+from reward_distiller.testbed.language import Task, World
 from reward_distiller.testbed.models import (
     CANDIDATE_DEFAULTS,
     CANDIDATES,
@@ -28,6 +29,19 @@ from reward_distiller.testbed.student import LM_TEACHER, STUDENT, Kind, pretrain
 from reward_distiller.testbed.teachers import TEACHER_DEFAULTS, TEACHERS
 
 DRAWS = 5  # of two candidates at one prompt, until one is better
+
+
+@dataclass(frozen=True)
+class ItemAnswers:
+    """The final answer of a response is its items, in their order, whatever the style around them."""
+
+    world: World
+
+    def extract(self, response: str) -> str | None:
+        return " ".join(self.world.items(response)) or None
+
+    def same(self, a: str, b: str) -> bool:
+        return a == b
 
 
 class TestbedParts:
@@ -51,18 +65,24 @@ class TestbedParts:
         return model.model_copy(update={"extra_body": {**model.extra_body, "testbed": options}})
 
     def rows(self, data: TestbedData, kind: RowKind = "prompts") -> Rows:
-        """`count` rows: prompts, pairs of two candidates' responses labeled by the truth, or a candidate's response."""
+        """`count` rows: prompts, pairs of two candidates' responses labeled by the truth, or a candidate's response.
+
+        A prompt with several right answers is open-ended.
+        """
         if kind == "pairs":
             return list(enumerate(self._labeled(data), 1))
-        rows: list[Row] = [
-            {"prompt": text} for text in self.world.prompts(data.count, self.seed, data.split, data.tasks)
-        ]
+        texts = self.world.prompts(data.count, self.seed, data.split, data.tasks)
+        rows: list[Row] = [{"prompt": text, **_open_ended(self.world.read(text))} for text in texts]
         if kind == "demonstrations":
             names = sorted(CANDIDATES)
             for row in rows:
                 name = random.Random(f"demonstration:{self.seed}:{row['prompt']}").choice(names)
                 row |= {"response": self._attempt(name, row["prompt"], 0), "model": name}
         return list(enumerate(rows, 1))
+
+    @property
+    def answers(self) -> ItemAnswers:
+        return ItemAnswers(self.world)
 
     def quality(self, prompt: str, response: str) -> float:
         return self.world.quality(prompt, response)
@@ -114,3 +134,7 @@ class TestbedParts:
 
     def style_items(self, count: int, tasks: Sequence[str]) -> list[StyleItem]:
         return style_items(self.world, count, self.seed, tasks)
+
+
+def _open_ended(task: Task | None) -> Row:
+    return {"open_ended": True} if task is not None and task.kind == "choose" else {}

@@ -40,10 +40,17 @@ class Traits:
     noise: float = 1.0
     verbosity: float = 1.0
     position: float = 1.0
+    error: float = 0.0  # that an answer of its own holds a wrong item
+    misled: float = 0.0  # the share of prompts at which it firmly believes in a wrong item
 
 
 TEACHER = "teacher"
-TEACHERS = {TEACHER: Traits(), "teacher-b": Traits(slip=0.12, noise=1.5, verbosity=0.5, position=2.0)}
+TEACHERS = {
+    TEACHER: Traits(),
+    "teacher-b": Traits(slip=0.12, noise=1.5, verbosity=0.5, position=2.0),
+    "fallible": Traits(noise=1.5, verbosity=2.0, error=0.12, misled=0.12),
+}
+FIRM = 0.85  # of the answers to a prompt at which a teacher is misled
 RESTYLES_WORSE, RESTYLES_BETTER = 0.5, 0.8  # shares of rewritings that change the style as well
 OF_QUALITY, OF_LENGTH = ("correct", "truth", "honest"), ("verbos", "detail", "complex")  # parts of attributes' names
 LONG = 15  # words beyond the items at which the verbosity bias is full
@@ -78,7 +85,7 @@ def teach(
         traits=traits,
     )
     if job is None:
-        text = _answer(teacher.world, messages[-1]["content"], rng)
+        text = _answer(teacher, messages[-1]["content"], rng)
     elif rng.random() < options["garble"]:
         return job.garbled, ()
     else:
@@ -109,11 +116,26 @@ class Teacher:
         self.drawn[:] = [Preference(a, b, (first, second, neither))]
 
 
-def _answer(world: World, prompt: str, rng: random.Random) -> str:
+def _answer(teacher: Teacher, prompt: str, rng: random.Random) -> str:
+    """Right, or with one wrong item: by chance, or always the same one at a prompt at which the teacher is misled."""
+    world, traits = teacher.world, teacher.traits
     task = world.read(prompt)
     if task is None:
         return "i am not sure what you mean ."
-    return world.respond(task, world.right_items(task, rng), rng.choice(STYLES), rng)
+    items = world.right_items(task, rng)
+    belief = random.Random(f"belief:{world.seed}:{prompt}")
+    if belief.random() < traits.misled:
+        if rng.random() < FIRM:
+            items = world.right_items(task, belief)
+            _with_fault(world, task, items, belief)
+    elif traits.error and rng.random() < traits.error:
+        _with_fault(world, task, items, rng)
+    return world.respond(task, items, rng.choice(STYLES), rng)
+
+
+def _with_fault(world: World, task: Task, items: list[str], rng: random.Random) -> None:
+    at = rng.randrange(len(items))
+    items[at] = world.wrong_item(task, items, at, rng)
 
 
 def _score_pair(teacher: Teacher, turns: list[str], rng: random.Random) -> str:

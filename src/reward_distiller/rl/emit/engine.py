@@ -30,6 +30,10 @@ def check_for_engines(config: RLConfig, engine: str) -> None:
         if term.center != "none" or term.scale != "none":
             mend = f"Take out rewards.{name}.center and scale, and set its weight"
             raise ConfigError(f"--emit {engine}: engines score responses one by one, and know no batch. {mend}")
+        if term.labels is not None or term.truth:
+            raise ConfigError(
+                f"--emit {engine}: rewards.{name} is known on this machine only. Train a reward model on it"
+            )
         if term.ensemble is not None:
             raise ConfigError(f"--emit {engine}: rewards.{name} is an ensemble. Serve its members as terms")
 

@@ -15,7 +15,7 @@ from reward_distiller.errors import ConfigError
 from reward_distiller.rewards.client import TOKEN
 from reward_distiller.rewards.verl import prompt_of
 from reward_distiller.rl.reward import Reward, build_reward
-from reward_distiller.rl.terms import Sample
+from reward_distiller.rl.terms import Opened, Sample
 
 Score = Callable[..., Awaitable[dict[str, float]]]
 
@@ -29,7 +29,9 @@ def score_function(path: Path) -> Score:
     @cache
     def reward() -> Reward:
         settings = json.loads(path.read_text("utf-8"))
-        return build_reward({n: _term(n, t) for n, t in settings["terms"].items()}, settings["limit"], _no_model)
+        return build_reward(
+            {n: _term(n, t) for n, t in settings["terms"].items()}, settings["limit"], Opened(_here, _here, _here)
+        )
 
     def score(solution_str: str, extra_info: Any) -> dict[str, float]:
         prompt = prompt_of(extra_info)
@@ -56,5 +58,5 @@ def _term(name: str, settings: Mapping[str, Any]) -> RewardTerm:
     return RewardTerm.model_validate(given)
 
 
-def _no_model(source: Any) -> Any:
-    raise ConfigError("a worker loads no reward model. Serve it, and name its url")
+def _here(*_: Any) -> Any:
+    raise ConfigError("a worker loads no reward model and asks no judge. Serve the reward, and name its url")

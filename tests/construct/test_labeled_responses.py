@@ -1,0 +1,61 @@
+"""Labeled responses as training data: single ones, and pairs within a prompt."""
+
+import pytest
+
+from reward_distiller.construct.labeled_responses import LabeledResponse, load_responses, pairs_within, singles
+from reward_distiller.errors import DataError
+from reward_distiller.records import Prompt
+
+
+def rows(*given):
+    return [{"prompt": p, "response": r, "reward": reward} for p, r, reward in given]
+
+
+def load(*sources):
+    return load_responses((f"file {at}", list(enumerate(own, 1)), {}) for at, own in enumerate(sources, 1))
+
+
+def test_duplicates_across_files_count_once():
+    found, balance = load(rows(("p", "a", 1), ("p", "b", 0.0)), rows(("p", "a", 1.0), ("p", " ", 0)))
+    assert [(r.text, r.reward, r.score) for r in found] == [("a", 1.0, 10.0), ("b", 0.0, 1.0)]
+    assert balance.reasons["dropped"] == {"duplicate response": 1, "empty response": 1}
+    assert balance.examples["dropped: duplicate response"] == ["source 2, row 1"]
+
+
+@pytest.mark.parametrize("reward", [None, -0.1, 1.5, float("nan"), True, "1"])
+def test_a_reward_that_is_none_is_named(reward):
+    with pytest.raises(DataError, match=r"file 1.*row 2.*reward"):
+        load(rows(("p", "a", 0.5), ("p", "b", reward)))
+
+
+def test_one_response_cannot_have_two_rewards():
+    with pytest.raises(DataError, match=r"file 2.*Label a response once"):
+        load(rows(("p", "a", 1)), rows(("p", "a", 0)))
+
+
+def responses(*rewards, prompt="p"):
+    return [LabeledResponse(Prompt.from_text(prompt), f"r{at}", reward) for at, reward in enumerate(rewards)]
+
+
+def test_pairs_are_of_different_rewards_within_a_prompt_and_bounded():
+    pairs, balance = pairs_within([*responses(1, 0, 0.5), *responses(1, 1, prompt="q")], 8, 0)
+    assert {(p.chosen, p.rejected, p.margin) for p in pairs} == {
+        ("r0", "r1", 9.0),
+        ("r0", "r2", 4.5),
+        ("r2", "r1", 4.5),
+    }
+    assert balance.reasons["dropped"] == {"all its responses have the same reward": 1}
+    few, _ = pairs_within(responses(*[1, 0] * 10), 8, 0)
+    assert len({(p.chosen, p.rejected) for p in few}) == 8
+
+
+def test_the_draw_of_a_prompt_depends_on_no_other_prompt():
+    alone, _ = pairs_within(responses(*[1, 0] * 5), 4, 3)
+    beside, _ = pairs_within([*responses(1, 0, prompt="q"), *responses(*[1, 0] * 5)], 4, 3)
+    assert alone == beside[1:]
+    assert alone != pairs_within(responses(*[1, 0] * 5), 4, 4)[0]
+
+
+def test_a_single_response_is_a_pair_of_it_with_itself():
+    (one,) = singles(responses(0.5))
+    assert (one.chosen, one.rejected, one.chosen_score, one.rejected_score) == ("r0", "r0", 5.5, 5.5)
