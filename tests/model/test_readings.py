@@ -5,6 +5,7 @@ import tiny
 import torch
 
 from reward_distiller.config import Training, parse_config
+from reward_distiller.construct.labeled_responses import LabeledResponse, singles
 from reward_distiller.errors import TrainingError
 from reward_distiller.methods import method_named
 from reward_distiller.model.batches import Reading, encode_pairs, plan_steps
@@ -62,6 +63,27 @@ def test_attributes_are_regressed_one_by_one_and_folded_into_one_head():
         float(network.classifier.score(hidden_of(network, s)[-1])) for p in encoded for s in (p.chosen, p.rejected)
     ]
     assert folded == pytest.approx(folded_by_hand, abs=1e-4)
+
+
+def test_single_responses_are_read_once_each_and_by_no_loss_of_pairs():
+    """The mean of -p log σ(r) - (1 - p) log(1 - σ(r)) over responses, against separate forwards."""
+    chat, network = network_of()
+    pairs = tiny.pairs()
+    texts = {(p.prompt.id, text): (p.prompt, text) for p in pairs for text in (p.chosen, p.rejected)}
+    alone = singles(LabeledResponse(prompt, text, 0.25 * (at % 5)) for at, (prompt, text) in enumerate(texts.values()))
+    (stage,) = method_named("bce").stages(parse_config({**CONFIG, "method": "bce"}))
+    encoded, dropped = encode_pairs(alone, chat, 500, stage.reading)
+    assert (len(encoded), dropped.total()) == (len(texts), 0)
+    (groups,) = plan_steps(encoded, 100, 1, 0)
+    assert sum(len(group.sequences) for group in groups) == len(texts)
+    loss = step_of(Trainer(network, stage.objective, Training(center=0.5)), encoded)["loss"]
+    network.classifier.base_model.set_attn_implementation("eager")
+    rewards = torch.stack([network.classifier.score(hidden_of(network, e.chosen)[-1])[0] for e in encoded])
+    target = torch.tensor([0.25 * (at % 5) for at in range(len(texts))])
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(rewards, target)
+    assert loss == pytest.approx(float(expected), rel=1e-5)
+    none, dropped = encode_pairs(alone, chat, 500, Reading())
+    assert (none, dropped) == ([], {"equal token sequences": len(texts)})
 
 
 def test_rewards_are_read_behind_critiques_and_critiques_are_learned():

@@ -112,6 +112,8 @@ def test_hostile_names_stay_one_word(tmp_path: Path) -> None:
             ["rewards.both={ensemble: {members: {a: {url: 'http://a'}, b: {url: 'http://b'}}}}"],
             "is an ensemble",
         ),
+        ("verl", ["rewards.own={labels: {consensus: given}}"], "known on this machine only"),
+        ("openrlhf", ["rewards.own={truth: true}"], "known on this machine only"),
     ],
 )
 def test_what_an_engine_cannot_honour_is_refused(tmp_path: Path, engine: str, changes: list[str], message: str) -> None:
