@@ -33,6 +33,9 @@ def test_one_response_cannot_have_two_rewards():
         load(rows(("p", "a", 1)), rows(("p", "a", 0)))
 
 
+OF_TWO = [(1.0, "policy"), (0.0, "teacher"), (1.0, "teacher"), (1.0, "teacher")]
+
+
 def responses(*rewards, prompt="p"):
     return [LabeledResponse(Prompt.from_text(prompt), f"r{at}", reward) for at, reward in enumerate(rewards)]
 
@@ -54,6 +57,13 @@ def test_the_draw_of_a_prompt_depends_on_no_other_prompt():
     beside, _ = pairs_within([*responses(1, 0, prompt="q"), *responses(*[1, 0] * 5)], 4, 3)
     assert alone == beside[1:]
     assert alone != pairs_within(responses(*[1, 0] * 5), 4, 4)[0]
+
+
+def test_the_teacher_s_first_right_response_stands_with_a_prompt_s_pairs():
+    own = [LabeledResponse(Prompt.from_text("p"), f"r{at}", *r) for at, r in enumerate(OF_TWO)]
+    assert {p.teacher_response for p in singles(own)} == {"r2"}
+    assert {p.teacher_response for p in pairs_within(own, 8, 0)[0]} == {"r2"}
+    assert {p.teacher_response for p in singles(own[:2])} == {None}
 
 
 def test_a_single_response_is_a_pair_of_it_with_itself():

@@ -70,7 +70,9 @@ def test_single_responses_are_read_once_each_and_by_no_loss_of_pairs():
     chat, network = network_of()
     pairs = tiny.pairs()
     texts = {(p.prompt.id, text): (p.prompt, text) for p in pairs for text in (p.chosen, p.rejected)}
-    alone = singles(LabeledResponse(prompt, text, 0.25 * (at % 5)) for at, (prompt, text) in enumerate(texts.values()))
+    alone = singles(
+        [LabeledResponse(prompt, text, 0.25 * (at % 5)) for at, (prompt, text) in enumerate(texts.values())]
+    )
     (stage,) = method_named("bce").stages(parse_config({**CONFIG, "method": "bce"}))
     encoded, dropped = encode_pairs(alone, chat, 500, stage.reading)
     assert (len(encoded), dropped.total()) == (len(texts), 0)

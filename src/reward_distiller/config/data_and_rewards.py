@@ -23,11 +23,6 @@ from reward_distiller.config.training import Evaluation, Student, Training
 from reward_distiller.config.whole_run import Made, WholeRun
 
 Loss = Literal["bce", "bradley_terry", "margin_regression"]
-METHODS: dict[Loss, dict[str, Any]] = {
-    "bce": {"method": "bce"},
-    "bradley_terry": {"method": "bradley_terry"},
-    "margin_regression": {"method": "rm_distiller", "rm_distiller": {"refine": False, "alpha": 0.0, "beta": 0.0}},
-}
 # The first runs; those of a round are named with its number. What the teacher answers to the test is nobody's data.
 TEACHER, TEACHER_TEST, WARM_UP = "teacher", "teacher_test", "warm_up"
 
@@ -54,6 +49,7 @@ class LearnedReward(Section):
 
     data: Literal["both", "teacher", "student"] = Field("both", description="whose responses it is trained on")
     loss: Loss | None = Field(None, description="unset: bce where no judge is, and pairs by bradley_terry where one is")
+    alpha: float = Field(0.0, ge=0, lt=1, description="weight of the NLL of a right response of the teacher, beside it")
     pairs_per_prompt: int = Field(8, ge=1, description="of different rewards, drawn; bce reads single responses")
     student: Student | None = Field(None, description="what it is trained from; unset: the model of the policy")
     training: Training = Training()
@@ -208,7 +204,7 @@ class DataAndRewards(WholeRun):
             chat_template=self.student.chat_template,
         )
         return self._common("reward_model") | {
-            **METHODS[self.loss],
+            **self._method(),
             "scenario": "responses",
             "responses": [{"made_by": {"run": run}, "run_file": "responses.jsonl"} for run in labeled],
             "pairs_per_prompt": given.pairs_per_prompt,
@@ -216,6 +212,13 @@ class DataAndRewards(WholeRun):
             "training": _dump(given.training),
             "evaluation": _dump(given.evaluation),
         }
+
+    def _method(self) -> dict[str, Any]:
+        alpha = self.reward_model.alpha
+        if self.loss == "bce":
+            return {"method": "bce", "bce": {"alpha": alpha}}
+        pairs = {"loss": self.loss, "refine": False, "alpha": alpha, "beta": 0.0}
+        return {"method": "rm_distiller", "rm_distiller": pairs}
 
     def _policy(self, teacher: dict[str, Any], policy: dict[str, Any], terms: dict[str, Any]) -> dict[str, Any]:
         return self._common("rl") | {

@@ -72,6 +72,10 @@ class EditAligned(Refined):
     annotated_weight: float = Field(0.3, gt=0, description="of a sampled or labeled pair; a refined one weighs 1")
 
 
+class BCE(Section):
+    alpha: float = Field(0.0, ge=0, lt=1, description="weight of the NLL of a right response of the teacher, beside it")
+
+
 class SteerLM(Section):
     """Attributes that the head predicts (equation 7). `overall` is the annotation's own score and costs no call."""
 

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from reward_distiller.config.base import Section
 from reward_distiller.config.data import DataSource, World
-from reward_distiller.config.methods import Cloud, Critiques, EditAligned, Refined, RMBoost, RMDistiller, SteerLM
+from reward_distiller.config.methods import BCE, Cloud, Critiques, EditAligned, Refined, RMBoost, RMDistiller, SteerLM
 from reward_distiller.config.models import Caps, ChatModel
 from reward_distiller.config.training import Evaluation, Student, Training
 from reward_distiller.config.whole_run import WholeRun
@@ -57,6 +57,7 @@ class Config(WholeRun):
     teacher: ChatModel | None = Field(None, description="unset: recorded; scores and responses are read from the rows")
     annotation: Annotation = Annotation()
     budget: Caps = Caps()
+    bce: BCE = BCE()
     steerlm: SteerLM = SteerLM()
     synrm: Critiques = Critiques()
     cloud: Cloud = Cloud()

@@ -13,6 +13,9 @@ from reward_distiller.balance import Balance
 from reward_distiller.records import Pair, Prompt
 from reward_distiller.rows import Fields, Rows
 
+POLICY = "policy"  # the sampler that is no teacher
+RIGHT = 0.75  # the least pseudo-reward of a response that a reward model is to learn to write
+
 
 @dataclass(frozen=True)
 class LabeledResponse:
@@ -62,9 +65,10 @@ def load_responses(
     return list(seen.values()), balance.check()
 
 
-def singles(responses: Iterable[LabeledResponse]) -> list[Pair]:
+def singles(responses: Sequence[LabeledResponse]) -> list[Pair]:
     """Each response by itself: a pair of it with itself, which stands for one."""
-    return [Pair.of(r.prompt, r.text, r.text, "labeled", **_scores(r, r)) for r in responses]
+    best = _teacher_responses(responses)
+    return [_pair(r, r, best) for r in responses]
 
 
 def pairs_within(responses: Sequence[LabeledResponse], per_prompt: int, seed: int) -> tuple[list[Pair], Balance]:
@@ -75,6 +79,7 @@ def pairs_within(responses: Sequence[LabeledResponse], per_prompt: int, seed: in
     of_prompt: dict[str, list[LabeledResponse]] = {}
     for response in responses:
         of_prompt.setdefault(response.prompt.id, []).append(response)
+    best = _teacher_responses(responses)
     balance = Balance("pair within prompts", "prompts", len(of_prompt))
     pairs = []
     for identity, own in of_prompt.items():
@@ -83,11 +88,30 @@ def pairs_within(responses: Sequence[LabeledResponse], per_prompt: int, seed: in
             balance.lose("dropped", "all its responses have the same reward", identity)
             continue
         drawn = random.Random(f"pairs:{seed}:{identity}").sample(unequal, min(per_prompt, len(unequal)))
-        pairs += [Pair.of(w.prompt, w.text, l.text, "labeled", **_scores(w, l)) for w, l in drawn]
+        pairs += [_pair(w, l, best) for w, l in drawn]
         balance.keep()
     return pairs, balance.check()
 
 
-def _scores(chosen: LabeledResponse, rejected: LabeledResponse) -> dict[str, object]:
+def _teacher_responses(responses: Sequence[LabeledResponse]) -> dict[str, str]:
+    """Of each prompt the teacher's best response, where it is right; the first of equally good ones."""
+    best: dict[str, LabeledResponse] = {}
+    for r in responses:
+        known = best.get(r.prompt.id)
+        if r.sampler != POLICY and r.reward >= RIGHT and (known is None or r.reward > known.reward):
+            best[r.prompt.id] = r
+    return {identity: r.text for identity, r in best.items()}
+
+
+def _pair(chosen: LabeledResponse, rejected: LabeledResponse, teacher_responses: dict[str, str]) -> Pair:
     models = {f"{side}_model": r.sampler for side, r in (("chosen", chosen), ("rejected", rejected)) if r.sampler}
-    return {"chosen_score": chosen.score, "rejected_score": rejected.score, "provenance": models}
+    return Pair.of(
+        chosen.prompt,
+        chosen.text,
+        rejected.text,
+        "labeled",
+        chosen_score=chosen.score,
+        rejected_score=rejected.score,
+        teacher_response=teacher_responses.get(chosen.prompt.id),
+        provenance=models,
+    )

@@ -4,7 +4,8 @@
 
 with s the response's score on the teacher's scale from 1 to 10: p is 1 or 0 where a vote says right or wrong. What the
 published abstract of the data-and-rewards system (arXiv 2502.19557) leaves open; the usual loss of outcome reward
-models (Cobbe et al., 2021).
+models (Cobbe et al., 2021). With `bce.alpha`, α NLL of a right response of the teacher stands beside (1 - α) L, which is
+ours: RM-Distiller's regularization.
 """
 
 from __future__ import annotations
@@ -21,11 +22,14 @@ def plan(config: Config) -> ConstructionPlan:
 
 
 def stages(config: Config) -> tuple[Stage, ...]:
-    return (Stage(Objective(cross_entropy, absolute=True), Reading(scores=("overall",), singles=True)),)
+    alpha = config.bce.alpha
+    objective = Objective(cross_entropy, pair_weight=1 - alpha, nll_weight=alpha, absolute=True)
+    return (Stage(objective, Reading(("overall",), "teacher_response" if alpha else "nothing", singles=True)),)
 
 
 def describe(config: Config) -> str:
-    return "binary cross-entropy on the pseudo-rewards of single responses"
+    beside = f", generative regularization (alpha {config.bce.alpha:g})" if config.bce.alpha else ""
+    return f"binary cross-entropy on the pseudo-rewards of single responses{beside}"
 
 
 METHOD = Method("bce", plan, stages, describe)

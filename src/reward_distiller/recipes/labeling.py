@@ -7,6 +7,7 @@ from typing import Any
 
 from reward_distiller.answers import AnswerFormat, answer_format
 from reward_distiller.config import Annotation, Answers, Labels
+from reward_distiller.construct.labeled_responses import POLICY
 from reward_distiller.construct.pseudo_rewards import Labeler, Query
 from reward_distiller.construct.pseudo_rewards import Sample as Asked
 from reward_distiller.construct.scoring import Scoring
@@ -54,7 +55,7 @@ def _as_asked(labeler: Labeler, field: str, number: int, sample: Sample) -> Aske
         raise RewardError(
             f"a prompt's row has no {field!r} that is an answer; its labels are made of it: {given!r:.60}"
         )
-    return Asked(query, number, sample.response, "policy", 1.0)
+    return Asked(query, number, sample.response, POLICY, 1.0)
 
 
 def labeler_of(labels: Labels, annotation: Annotation, parts: Parts, engine: Engine | None) -> Labeler:

@@ -20,6 +20,7 @@ from reward_distiller.answers import Vote
 from reward_distiller.balance import Balance
 from reward_distiller.config import CONSENSUS, PseudoRewards
 from reward_distiller.console import say, track
+from reward_distiller.construct.labeled_responses import POLICY
 from reward_distiller.construct.pipeline import check_failures
 from reward_distiller.construct.pseudo_rewards import (
     Labeled,
@@ -202,7 +203,7 @@ class _Labeling:
                     append_rows(file, [{"key": key, "texts": known[key]}])
                 for query, texts in zip(chunk, known[key], strict=True):
                     found += [
-                        Sample(query, number, text, "policy", config.temperatures[number % len(config.temperatures)])
+                        Sample(query, number, text, POLICY, config.temperatures[number % len(config.temperatures)])
                         for number, text in enumerate(texts)
                     ]
                     advance()
