@@ -4,7 +4,7 @@
 
 with s the response's score on the teacher's scale from 1 to 10: p is 1 or 0 where a vote says right or wrong. What the
 published abstract of the data-and-rewards system (arXiv 2502.19557) leaves open; the usual loss of outcome reward
-models (Cobbe et al., 2021). With `bce.alpha`, α NLL of a right response of the teacher stands beside (1 - α) L, which is
+models (Cobbe et al., 2021). With `bce.alpha`, α NLL of a right response of the teacher stands beside (1 - α) L; this is
 ours: RM-Distiller's regularization.
 """
 
