@@ -40,6 +40,9 @@ CHOICE = answer_format("choice")
         ("A dog and I", None),
         ("I\nam here and cannot say", None),
         ("(c) first we add", None),
+        ("A. is wrong\nB. is wrong\nC. is", None),
+        ("(A) is wrong\n(B) means", None),
+        ("C. is right\nSo it is\nC. the third", "C"),
         # several, or none
         ("The answer is (C) or (D).", None),
         ("The answer is C and D", None),

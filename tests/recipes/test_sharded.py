@@ -209,6 +209,6 @@ def test_on_a_cluster_of_two_nodes_a_worker_that_is_killed_loses_nothing(tmp_pat
         found = attempts(several)
         assert found["committed"] == calls
         assert calls <= server.written <= calls + found[None]
-        assert 0 < found[None] <= 2  # as many as the worker had in flight
+        assert found[None] <= 2  # as many as the worker had in flight, none where it was killed between two calls
     for name in FILES:
         assert (several / name).read_bytes() == (one / name).read_bytes(), name

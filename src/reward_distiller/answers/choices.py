@@ -2,7 +2,7 @@ r"""Final answers of multiple-choice tasks (MMLU-Pro: letters A to J). Knows let
 
 The last statement counts: `\boxed{C}`, "the answer is (C)", "Answer: C". Without one, the last line: "C", "C. text",
 "**C**", or one letter in brackets somewhere in it. A bare "A" or "I" before further words is an article or a pronoun;
-two letters in one statement, or a "not", are no answer.
+two letters in one statement, or a "not", are no answer, nor is the last of several lines "A. text", "B. text".
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _MARKER = re.compile(
 _TEXT = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textsf|mathsf)\s?")
 _LEAD = r"(?:(?:the|option|choice|letter|answer|most likely|probably|therefore|clearly)\s)*"
 _BOLD = re.compile(r"\*\*\(?([A-Z])\)?[.:]?\*\*")
+_LABEL = re.compile(r"\(?([A-Z])(?:\)[.:]?|[.:])(?=\s|$)")
 _NOT = re.compile(r"\bnot\b|n't\b|n’t\b|\bneither\b|\bnone\b", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)(?<!\b[A-Za-z]\.)")
 
@@ -92,8 +93,11 @@ class ChoiceAnswers:
         if not lines:
             return None
         last = _plain(lines[-1]).strip()
-        if re.fullmatch(r"\(?([A-Za-z])\)?[.:)]?", last) or re.match(r"\(?[A-Z][).:]\s", last):
-            letter = last.lstrip("(")[0].upper()
+        if label := _LABEL.match(last):
+            others = {found[1] for line in lines[:-1] if (found := _LABEL.match(_plain(line)))}
+            return label[1] if label[1] in self._upper and not others - {label[1]} else None
+        if re.fullmatch(r"[A-Za-z]|\([A-Za-z]\)", last):
+            letter = last.strip("()").upper()
             return letter if letter in self._upper else None
         letters = {letter for letter in self._bracketed.findall(last) if letter in self._upper}  # (c) may be a list's
         letters |= {letter for letter in _BOLD.findall(lines[-1]) if letter in self._upper}
