@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from contextlib import closing
+from contextlib import closing, suppress
 from importlib import resources
 from pathlib import Path
 
@@ -173,6 +173,15 @@ def holder(path: Path) -> int | None:
     return None
 
 
+def in_flight(ledger: Path) -> bool:
+    """Whether an attempt of the ledger has no outcome; not where its writer holds it back."""
+    try:
+        with closing(sqlite3.connect(ledger, timeout=0.1)) as db:
+            return bool(db.execute("SELECT count(*) FROM attempts WHERE outcome IS NULL").fetchone()[0])
+    except sqlite3.OperationalError:
+        return False
+
+
 def test_on_a_cluster_of_two_nodes_a_worker_that_is_killed_loses_nothing(tmp_path, rows):
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
     from ray.cluster_utils import Cluster
@@ -190,8 +199,13 @@ def test_on_a_cluster_of_two_nodes_a_worker_that_is_killed_loses_nothing(tmp_pat
         def kill() -> None:
             while not killed and server.written < calls:
                 if server.written > calls // 8 and (pid := holder(ledger)):
-                    os.kill(pid, signal.SIGKILL)
-                    killed.append(pid)
+                    with suppress(ProcessLookupError):  # it may have ended by itself
+                        os.kill(pid, signal.SIGSTOP)  # so that what is in flight stays so
+                        if in_flight(ledger):
+                            os.kill(pid, signal.SIGKILL)
+                            killed.append(pid)
+                        else:
+                            os.kill(pid, signal.SIGCONT)
                 time.sleep(0.02)
 
         killer = threading.Thread(target=kill)
@@ -209,6 +223,6 @@ def test_on_a_cluster_of_two_nodes_a_worker_that_is_killed_loses_nothing(tmp_pat
         found = attempts(several)
         assert found["committed"] == calls
         assert calls <= server.written <= calls + found[None]
-        assert found[None] <= 2  # as many as the worker had in flight, none where it was killed between two calls
+        assert 0 < found[None] <= 2  # as many as the worker had in flight
     for name in FILES:
         assert (several / name).read_bytes() == (one / name).read_bytes(), name

@@ -19,6 +19,7 @@ import yaml
 from reward_distiller.config import RLConfig, load_rl_config
 from reward_distiller.errors import ConfigError
 from reward_distiller.recipes.policy import emit_for
+from reward_distiller.recipes.store import store_of
 from reward_distiller.rl.emit import emit
 from reward_distiller.rl.emit.data import write_data
 from reward_distiller.testbed.parts import TestbedParts
@@ -131,6 +132,19 @@ def test_runs_that_are_not_made_yet(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match="not made yet"):
         emit_for(config, TestbedParts(config.testbed, 0), "verl")
+
+
+def test_prompts_that_another_run_has_written(tmp_path: Path) -> None:
+    """A run that writes data has no model: it is there when it has results, and its file stands in what is written."""
+    labeled = "{recipe: pseudo_rewards, output: o, prompts: {path: a}, teacher: {model: m}}"
+    config = paper(f"prompts=[{{made_by: {{run: {labeled}}}, run_file: prompts.jsonl}}]", f"output={tmp_path}")
+    folder = Path(store_of(config).made(config.made["prompts.0"]).output)
+    with pytest.raises(ConfigError, match=r"prompts\.0\.made_by.*not made yet"):
+        emit_for(config, TestbedParts(config.testbed, 0), "verl")
+    folder.mkdir(parents=True)
+    (folder / "results.json").write_text("{}")
+    emit_for(config, TestbedParts(config.testbed, 0), "verl")
+    assert str(folder / "prompts.jsonl") in "".join(f.read_text() for f in (tmp_path / "verl").glob("*.yaml"))
 
 
 def test_data_of_several_sources_once_each(tmp_path: Path) -> None:

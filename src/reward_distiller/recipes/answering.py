@@ -6,9 +6,8 @@ benchmark is made of, and no figures.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from reward_distiller.evaluate.answers import Answer, Scorer, as_json, from_json
 from reward_distiller.evaluate.benchmarks.protocol import Benchmark, Example
 from reward_distiller.evaluate.benchmarks.reading import load
 from reward_distiller.files import append_rows, write_rows
+from reward_distiller.recipes.kept import kept
 from reward_distiller.records import content_id
 
 CHUNK = 128  # examples answered between two writes: what a killed evaluation loses at most
@@ -51,7 +51,7 @@ def answers_of(scorer: Scorer, examples: Sequence[Example], file: Path) -> list[
     """One answer an example: those that the file has, and for the others the scorer's, longest last."""
     whose = content_id(scorer.identity)
     keys = [content_id([whose, e.prompt.id, list(e.responses)]) for e in examples]
-    known = dict(_kept(file))
+    known = kept(file, from_json, "its example is scored again")
     wanted = {key: e for key, e in zip(keys, examples, strict=True) if key not in known}
     to_do = sorted(wanted.items(), key=lambda item: sum(map(len, item[1].responses)))
     if to_do:
@@ -69,15 +69,3 @@ def answers_of(scorer: Scorer, examples: Sequence[Example], file: Path) -> list[
 
 def _row(key: str, answer: Answer, **more: str) -> dict[str, Any]:
     return {"key": key, **more, **as_json(answer)}
-
-
-def _kept(file: Path) -> Iterator[tuple[str, Answer]]:
-    """What an earlier run has written, up to where it was cut off."""
-    if not file.is_file():
-        return
-    for line in file.read_text("utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-            yield str(row["key"]), from_json(row)
-        except (ValueError, KeyError, TypeError):
-            say(f"{file}: a line that cannot be read is left out; its example is scored again")

@@ -82,14 +82,17 @@ def emit_for(config: RLConfig, parts: Parts, engine: str) -> list[Path]:
     Raises ConfigError for what the engine cannot honour, and where the runs of `made_by` are still to be made.
     """
     store = store_of(config)
-    paths = {place: Path(store.made(made).output) / "model" for place, made in config.made.items()}
-    for place, path in paths.items():
-        if not path.is_dir():
-            raise ConfigError(f"{place}.made_by: {path} is not made yet. Make it first, or name a model")
-    # what a data source names of a run is a file, and stands in the config by its path
-    terms = {name: _with_path(term, paths.get(f"rewards.{name}")) for name, term in config.rewards.items()}
-    named = config.model_copy(update={"rewards": terms, "prompts": [store.source(s) for s in config.prompts]})
-    policy = str(paths.get("policy") or config.policy.model)
+    folders = {place: Path(store.made(made).output) for place, made in config.made.items()}
+    for place, folder in folders.items():
+        if not (folder / "results.json").is_file():
+            raise ConfigError(f"{place}.made_by: {folder} is not made yet. Make it first, or name what is there")
+    models = {place: folder / "model" for place, folder in folders.items()}
+    terms = {name: _with_path(term, models.get(f"rewards.{name}")) for name, term in config.rewards.items()}
+    data: dict[str, Any] = {"prompts": [store.source(source) for source in config.prompts]}
+    if config.demonstrations is not None:
+        data["demonstrations"] = store.source(config.demonstrations)
+    named = config.model_copy(update={"rewards": terms, **data})
+    policy = str(models.get("policy") or config.policy.model)
     return emit(named, policy, engine, Path(config.output) / engine)
 
 

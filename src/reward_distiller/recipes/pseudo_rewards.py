@@ -8,8 +8,8 @@ in samples.jsonl. Where a truth is known, the labels are held against it when th
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -36,6 +36,7 @@ from reward_distiller.evaluate.statistics import mean_figure
 from reward_distiller.files import append_rows, fingerprint, write_json, write_rows
 from reward_distiller.model.loading import device_of
 from reward_distiller.model.trainer import exact
+from reward_distiller.recipes.kept import kept
 from reward_distiller.recipes.labeling import check_judge, form_of, labeler_of
 from reward_distiller.recipes.made import make
 from reward_distiller.recipes.parts import Parts
@@ -191,7 +192,7 @@ class _Labeling:
             [fingerprint(path), config.samples, config.temperatures, config.max_response_length, config.seed]
         )
         file = self.folder / "samples.jsonl"
-        known = dict(_kept(file))
+        known: dict[str, list[list[str]]] = kept(file, lambda row: row["texts"], "its responses are sampled again")
         write_rows(file, ({"key": key, "texts": texts} for key, texts in known.items()))  # no torn line of a killed run
         found: list[Sample] = []
         with exact(config.threads), track("sample policy", len(fitting)) as advance:
@@ -226,26 +227,10 @@ def _sampled(
     return texts
 
 
-def _kept(file: Path) -> Iterator[tuple[str, list[list[str]]]]:
-    """What an earlier run has sampled, up to where it was cut off."""
-    if not file.is_file():
-        return
-    for line in file.read_text("utf-8", errors="replace").splitlines():
-        try:
-            row = json.loads(line)
-            yield str(row["key"]), row["texts"]
-        except (ValueError, KeyError, TypeError):
-            say(f"{file}: a line that cannot be read is left out; its responses are sampled again")
-
-
 def with_consensus(samples: Sequence[Sample], queries: Sequence[Query]) -> list[Sample]:
     """The samples of the queries that are left, each with its query as it is now."""
     of_id = {query.prompt.id: query for query in queries}
-    return [
-        Sample(of_id[s.query.prompt.id], s.number, s.text, s.sampler, s.temperature)
-        for s in samples
-        if s.query.prompt.id in of_id
-    ]
+    return [replace(s, query=of_id[s.query.prompt.id]) for s in samples if s.query.prompt.id in of_id]
 
 
 def _row(labeled: Labeled) -> dict[str, Any]:

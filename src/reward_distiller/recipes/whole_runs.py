@@ -13,8 +13,9 @@ from reward_distiller.recipes.store import store_of
 def check_run(config: AnyRun, parts: Parts) -> None:
     """Find out what would stop the run, or one that it is made of."""
     if isinstance(config, DataAndRewards):
+        store = store_of(config)
         for made in config.made.values():
-            check_run(store_of(config).made(made), parts)
+            check_run(store.made(made), parts)
     elif isinstance(config, RLConfig):
         policy.check_policy_run(config, parts)
     elif isinstance(config, PseudoRewards):
