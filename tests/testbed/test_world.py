@@ -5,9 +5,10 @@ import random
 import pytest
 
 from reward_distiller.evaluate.style_matrix import style_accuracy
+from reward_distiller.errors import ConfigError
 from reward_distiller.teacher.completion import read_completion
 from reward_distiller.testbed.benchmark import style_items
-from reward_distiller.testbed.language import STYLES, TASKS, World
+from reward_distiller.testbed.language import STYLES, TASKS, USUAL, World
 from reward_distiller.testbed.models import CANDIDATES, reply
 
 
@@ -37,7 +38,7 @@ def test_the_truth_is_100():
 
 
 def test_quality_is_graded_and_blind_to_style():
-    world, rng = World(0), random.Random(0)
+    world, rng = World(0, TASKS), random.Random(0)
     seen = set()
     for text in world.prompts(200, 0, "train"):
         task = world.read(text)
@@ -51,6 +52,20 @@ def test_quality_is_graded_and_blind_to_style():
                     1 - wrong / task.count
                 )
     assert seen == set(TASKS)
+
+
+def test_how_many_are_here_is_asked_where_it_is_a_task():
+    usual, counting = World(0), World(0, TASKS)
+    assert {usual.read(text).kind for text in usual.prompts(300, 0, "train")} == set(USUAL)
+    assert set(counting.vocabulary()) - set(usual.vocabulary()) == {"how"}
+    with pytest.raises(ConfigError, match=r"no task count\. Add it to testbed\.tasks"):
+        usual.prompts(5, 0, "train", ["count"])
+    text = "how many animals are here : plum fox otter heron tin"
+    assert counting.quality(text, "certainly ! \n * three \n please ask me again .") == 1
+    for wrong in ("two .", "three , three .", "fox .", ""):
+        assert counting.quality(text, wrong) < 1
+    for unanswerable in ("how many animals are here : plum fox", "how many words are here : plum", "how many "):
+        assert counting.read(unanswerable) is None
 
 
 def test_test_prompts_are_never_training_prompts():

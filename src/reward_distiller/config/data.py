@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from reward_distiller.config.base import Section, fill_data_folder
 from reward_distiller.config.whole_run import Made
 
-TaskName = Literal["facts", "repeat", "reverse", "choose"]  # of the testbed's prompts
+TaskName = Literal["facts", "repeat", "reverse", "choose", "count"]  # of the testbed's prompts
 
 
 class TestbedData(Section):
@@ -18,7 +18,7 @@ class TestbedData(Section):
 
     split: Literal["train", "test"] = "train"
     count: int = Field(ge=1)
-    tasks: list[TaskName] = Field(list(get_args(TaskName)), min_length=1, description="what the prompts ask for")
+    tasks: list[TaskName] | None = Field(None, min_length=1, description="what the prompts ask for; unset: all tasks")
 
 
 class DataSource(Section):
@@ -56,6 +56,9 @@ class World(Section):
     """The testbed's miniature world; read only where something above says `testbed`."""
 
     seed: int = 0
+    tasks: list[TaskName] = Field(
+        ["facts", "repeat", "reverse", "choose"], min_length=1, description="that its language has"
+    )
     style_bias: float = Field(1.0, ge=0, le=1, description="how far style goes with skill in the candidates")
     verbosity_bias: float = Field(0.8, description="points the teacher adds for a long response")
     position_bias: float = Field(0.3, description="points the teacher adds for the response it sees first")

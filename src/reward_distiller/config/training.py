@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import Field, model_validator
 
@@ -72,7 +72,7 @@ class Training(Section):
 class Evaluation(Section):
     held_out: float = Field(0.0, ge=0, lt=1, description="share of prompts kept out of training to test on")
     testbed_prompts: int = Field(0, ge=0, description="prompts in the testbed's easy / normal / hard sets")
-    testbed_tasks: list[TaskName] = Field(list(get_args(TaskName)), min_length=1, description="what they ask for")
+    testbed_tasks: list[TaskName] | None = Field(None, min_length=1, description="what they ask for; unset: all tasks")
     max_length: int | None = Field(None, ge=8, description="tokens of what is tested; default: training.max_length")
     benchmarks: dict[str, str | None] = Field(
         {}, description="benchmark -> its file or folder, or nothing for the Hub's; $REWARD_DISTILLER_DATA is filled in"

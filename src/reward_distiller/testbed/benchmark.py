@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from reward_distiller.evaluate.style_matrix import StyleItem
 from reward_distiller.records import Prompt
-from reward_distiller.testbed.language import STYLES, TASKS, World
+from reward_distiller.testbed.language import STYLES, World
 
 
-def style_items(world: World, count: int, seed: int, tasks: Sequence[str] = TASKS) -> list[StyleItem]:
+def style_items(world: World, count: int, seed: int, tasks: Sequence[str] | None = None) -> list[StyleItem]:
     """Prompts of the test split; the rejected side has exactly one wrong item."""
     items = []
     for text in world.prompts(count, seed, "test", tasks):

@@ -1,7 +1,7 @@
 """The testbed's language: prompts with a known right answer, responses of graded quality, styles.
 
 A prompt asks for a handful of *items* (facts to know, a list to repeat or to say backwards, members
-of a category with one forbidden). A response wraps its items in a *style* that has nothing to do
+of a category with one forbidden, how many of a list are of a category). A response wraps its items in a *style* that has nothing to do
 with whether they are right. `World.quality` is the ground truth that everything else is judged by:
 it reads any text, so that it also judges what a teacher edited or a policy wrote. A critique names
 wrong items and what should stand in their place.
@@ -36,6 +36,7 @@ CATEGORIES: dict[str, tuple[str, ...]] = {
 NUMBERS = ("two", "three", "four")
 ENTITIES = 32
 TASKS: tuple[str, ...] = get_args(TaskName)
+USUAL = TASKS[:4]  # what a world asks where nobody says
 STYLES = ("concise", "detailed", "formatted")
 
 # Openings and closings hold no word of the lexicon, so that items can be read off any response.
@@ -73,16 +74,19 @@ class Task:
     """What a prompt asks for, read back from its text."""
 
     kind: str
-    subject: str  # the entity (facts) or the category (choose)
+    subject: str  # the entity (facts) or the category (choose, count)
     words: tuple[str, ...]  # the attributes, the list, or the one forbidden word
-    count: int
+    count: int  # of the items of an answer
 
 
 class World:
-    """The facts and the grammar of one synthetic world; the same seed gives the same world."""
+    """The facts and the grammar of one synthetic world; the same seed gives the same world.
 
-    def __init__(self, seed: int = 0):
-        self.seed = seed
+    `tasks` are those that its prompts ask; it reads prompts of every task.
+    """
+
+    def __init__(self, seed: int = 0, tasks: Sequence[str] = USUAL):
+        self.seed, self.tasks = seed, tuple(task for task in TASKS if task in tasks)
         rng = random.Random(f"world:{seed}")
         self.entities = _names(rng, ENTITIES)
         self.facts = {
@@ -90,7 +94,7 @@ class World:
         }
         self.values = tuple(w for values in ATTRIBUTES.values() for w in values)
         self.members = tuple(w for words in CATEGORIES.values() for w in words)
-        self.lexicon = frozenset(self.values + self.members + self.entities)
+        self.lexicon = frozenset(self.values + self.members + self.entities + NUMBERS)
 
     def vocabulary(self) -> list[str]:
         """Every word that a prompt, a response or a critique of this world can hold, sorted."""
@@ -98,12 +102,13 @@ class World:
             "tell me the of , and . repeat these words : say these words backwards : name but not * is \n "
             + " ".join(OPENINGS + CLOSINGS + FLATTERY + tuple(r for remarks in REMARKS.values() for r in remarks))
             + f" {NO_FAULT} {PARTS_MISSING} {PARTS_TOO_MANY} {NO_TASK} should be"
+            + (" how many are here :" if "count" in self.tasks else "")
         ).split(" ")
         return sorted({*frame, *NUMBERS, *ATTRIBUTES, *CATEGORIES, *self.lexicon} - {""})
 
     # -- prompts ------------------------------------------------------------------------------
 
-    def prompt(self, rng: random.Random, tasks: Sequence[str] = TASKS) -> str:
+    def prompt(self, rng: random.Random, tasks: Sequence[str]) -> str:
         kind = rng.choice(tasks)
         count = rng.randint(2, 4)
         if kind == "facts":
@@ -113,17 +118,29 @@ class World:
             subject = rng.choice(sorted(CATEGORIES))
             forbidden = rng.choice(CATEGORIES[subject])
             return f"name {NUMBERS[count - 2]} {subject} but not {forbidden} ."
+        if kind == "count":
+            subject = rng.choice(sorted(CATEGORIES))
+            others = [w for w in self.members if w not in CATEGORIES[subject]]
+            listed = rng.sample(CATEGORIES[subject], count) + rng.sample(others, rng.randint(1, 3))
+            rng.shuffle(listed)
+            return f"how many {subject} are here : {' '.join(listed)}"
         words = rng.sample(self.members, count)
         return f"{'repeat these words' if kind == 'repeat' else 'say these words backwards'} : {' '.join(words)}"
 
-    def prompts(self, count: int, seed: int, split: str, tasks: Sequence[str] = TASKS) -> list[str]:
-        """`count` distinct prompts of these tasks; the splits "train" and "test" never share one, whatever the seed.
+    def prompts(self, count: int, seed: int, split: str, tasks: Sequence[str] | None = None) -> list[str]:
+        """`count` distinct prompts of these tasks (None: all of the language's); the splits "train" and "test" never
+        share one, whatever the seed.
 
-        Raises ConfigError where the language has fewer.
+        Raises ConfigError where the language has fewer, or no such task.
         """
         rng = random.Random(f"prompts:{seed}:{split}")
         found: dict[str, None] = {}
-        tasks = [task for task in TASKS if task in tasks]
+        strange = set(tasks or ()) - set(self.tasks)
+        if strange:
+            raise ConfigError(
+                f"the testbed's language has no task {', '.join(sorted(strange))}. Add it to testbed.tasks"
+            )
+        tasks = [task for task in self.tasks if tasks is None or task in tasks]
         for _ in range(200 * count + 1000):
             if len(found) == count:
                 break
@@ -131,7 +148,7 @@ class World:
             if (int(hashlib.sha256(text.encode()).hexdigest(), 16) % 5 == 0) == (split == "test"):
                 found[text] = None
         if len(found) < count:
-            of = "" if set(tasks) == set(TASKS) else f" of {', '.join(tasks)}"
+            of = "" if len(tasks) == len(self.tasks) else f" of {', '.join(tasks)}"
             raise ConfigError(
                 f"the testbed's language has fewer than {count} distinct {split} prompts{of}. Ask for fewer"
             )
@@ -146,6 +163,9 @@ class World:
             return Task("facts", words[-2], asked, len(asked)) if asked else None
         if text.startswith("name ") and len(words) >= 6 and words[1] in NUMBERS and words[2] in CATEGORIES:
             return Task("choose", words[2], (words[5],), NUMBERS.index(words[1]) + 2)
+        if text.startswith("how many ") and " are here : " in text and words[2] in CATEGORIES:
+            listed = tuple(w for w in words[6:] if w in self.lexicon)
+            return Task("count", words[2], listed, 1) if 2 <= _members(words[2], listed) <= 4 else None
         for kind, start in (("repeat", "repeat these words :"), ("reverse", "say these words backwards :")):
             if text.startswith(start):
                 listed = tuple(w for w in words[4:] if w in self.lexicon)
@@ -160,6 +180,8 @@ class World:
             return [self.facts[task.subject][a] for a in task.words]
         if task.kind == "choose":
             return rng.sample([w for w in CATEGORIES[task.subject] if w not in task.words], task.count)
+        if task.kind == "count":
+            return [NUMBERS[_members(task.subject, task.words) - 2]]
         return list(task.words if task.kind == "repeat" else reversed(task.words))
 
     def wrong_item(self, task: Task, items: list[str], at: int, rng: random.Random) -> str:
@@ -168,6 +190,8 @@ class World:
             pool = [v for v in ATTRIBUTES[task.words[at]] if v != items[at]]
         elif task.kind == "choose":
             pool = [w for w in self.members if w not in CATEGORIES[task.subject]] + list(task.words) * 8
+        elif task.kind == "count":
+            pool = [w for w in NUMBERS if w != items[at]]
         else:
             pool = [w for w in self.members if w not in task.words]
         return rng.choice(pool)
@@ -220,6 +244,10 @@ class World:
         """A remark, and what should stand where a fault was found: (item, what it should be)."""
         named = [f"{item} should be {right}" for item, right in faults]
         return f"{remark} {_enumerate(named)} ." if named else f"{remark} {NO_FAULT}"
+
+
+def _members(category: str, words: Sequence[str]) -> int:
+    return sum(w in CATEGORIES[category] for w in words)
 
 
 def _enumerate(words: list[str]) -> str:

@@ -48,7 +48,7 @@ class TestbedParts:
     __test__ = False  # pytest collects by name
 
     def __init__(self, settings: WorldConfig, seed: int):
-        self.settings, self.seed, self.world = settings, seed, World(settings.seed)
+        self.settings, self.seed, self.world = settings, seed, World(settings.seed, settings.tasks)
 
     @property
     def transports(self) -> Mapping[str, Transport]:
@@ -132,7 +132,7 @@ class TestbedParts:
         settings = self.settings
         return pretrained(Path(settings.cache), self.world, kind, settings.pretrain_steps, settings.pretrain_threads)
 
-    def style_items(self, count: int, tasks: Sequence[str]) -> list[StyleItem]:
+    def style_items(self, count: int, tasks: Sequence[str] | None = None) -> list[StyleItem]:
         return style_items(self.world, count, self.seed, tasks)
 
 
