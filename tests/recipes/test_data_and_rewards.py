@@ -186,8 +186,8 @@ def test_an_ablation_runs_with_the_labels_themselves_as_the_reward(folder):
     results = do(whole(folder, reward="labels", output=str(folder / "labels")))
     log = rows_in(Path(results["runs"]["policy_1"]) / "rl.jsonl")
     assert all(0 <= row["reward_labels"] <= 1 for row in log)
-    judged = [row for row in results["cost"] if row["step"] == "judge responses"]
-    assert judged
+    judged = [row for row in results["cost"] if (row["run"], row["step"]) == ("policy_1", "judge responses")]
+    assert judged[0]["calls"] > 0
 
 
 # -- labels ---------------------------------------------------------------------------------------------

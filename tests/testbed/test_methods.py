@@ -16,7 +16,7 @@ from reward_distiller.evaluate.style_matrix import style_accuracy
 from reward_distiller.records import Pair, Prompt
 from reward_distiller.teacher.engine import open_engine
 from reward_distiller.teacher.prompts import Templates
-from reward_distiller.testbed.language import TASKS
+from reward_distiller.testbed.language import USUAL
 from reward_distiller.testbed.models import CANDIDATES
 from reward_distiller.testbed.parts import TestbedParts
 
@@ -50,7 +50,7 @@ def gap(folder: Path, **world: float) -> tuple[float, float]:
         bradley_terry += 0.5 * ((1 - right) @ difference[sampled]) / sampled.sum()
     margins = np.array([p.margin for p in pairs])
     rm_distiller = np.linalg.lstsq(difference, margins, rcond=None)[0]
-    items = parts.style_items(400, TASKS)
+    items = parts.style_items(400, USUAL)
 
     def average(weights: np.ndarray) -> float:
         figures = style_accuracy(

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from reward_distiller.evaluate.style_matrix import style_accuracy
 from reward_distiller.errors import ConfigError
+from reward_distiller.evaluate.style_matrix import style_accuracy
 from reward_distiller.teacher.completion import read_completion
 from reward_distiller.testbed.benchmark import style_items
 from reward_distiller.testbed.language import STYLES, TASKS, USUAL, World

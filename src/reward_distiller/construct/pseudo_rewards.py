@@ -23,6 +23,8 @@ from reward_distiller.teacher.engine import Engine
 from reward_distiller.teacher.prompts import Templates
 from reward_distiller.teacher.questions import Answer
 
+JUDGE = "judge responses"  # the step, as the ledger names it
+
 
 @dataclass(frozen=True)
 class Query:
@@ -189,7 +191,7 @@ class Labeler:
         distinct = {response_id(s.query.prompt, s.text): s for s in samples}
         templates = self._scoring.templates
         dialogues = [(identity, judge_dialogue(s.query.prompt, s.text, templates)) for identity, s in distinct.items()]
-        return self._scoring.of_dialogues("judge responses", dialogues)
+        return self._scoring.of_dialogues(JUDGE, dialogues)
 
     @property
     def _scoring(self) -> Scoring:

@@ -21,6 +21,7 @@ from typing import Any
 from reward_distiller.balance import Balance
 from reward_distiller.config import Annotation, DataSource, Labels, RewardSource, RewardTerm, RLConfig
 from reward_distiller.console import say
+from reward_distiller.construct.pseudo_rewards import JUDGE
 from reward_distiller.errors import ConfigError, TrainingError
 from reward_distiller.evaluate.statistics import mean_figure
 from reward_distiller.files import fingerprint, write_json, write_rows
@@ -47,6 +48,7 @@ from reward_distiller.rl.training import Task, Training
 from reward_distiller.rows import Fields, rows_of
 from reward_distiller.teacher.endpoint import check_environment
 from reward_distiller.teacher.engine import Engine, open_engine
+from reward_distiller.teacher.ledger_report import bought
 
 OVERLONG = "overlong"  # the term that dapo.overlong adds
 ALGORITHMS: dict[str, Callable[[Training], None]] = {"grpo": grpo.train, "dapo": grpo.train, "ppo": ppo.train}
@@ -71,7 +73,7 @@ def run_policy(config: RLConfig, parts: Parts) -> dict[str, Any]:
         opened = OpenedRun(config, parts, store, stack)
         with exact(config.optimization.threads):
             facts = _train(folder, opened)
-            results = _evaluate(folder, opened, facts)
+            results = _evaluate(folder, opened, facts) | {"cost": opened.cost()}
         write_json(folder / "results.json", results)
         return results
 
@@ -139,7 +141,7 @@ class OpenedRun:
 
     def __init__(self, config: RLConfig, parts: Parts, store: Store, stack: ExitStack):
         self.config, self.parts, self.store, self.stack = config, parts, store, stack
-        self.engine: Engine | None = None
+        self.engine: Engine | None = None  # of the judges
         self.device = device_of(config.optimization.device)
         self.start = policy_path(config.policy, parts, store)
         self.policy = self.open_policy(self.start)
@@ -174,6 +176,14 @@ class OpenedRun:
             ledger = Path(self.config.output) / "ledger.sqlite"
             self.engine = self.stack.enter_context(open_engine(ledger, self.parts.transports))
         return labels_term(labeler_of(labels, Annotation(), self.parts, self.engine))
+
+    def cost(self) -> list[dict[str, Any]]:
+        """What judges have been asked, by whichever process of this run."""
+        if self.engine is None:
+            return []
+        judges = [term.labels.judge for term in self.config.rewards.values() if term.labels]
+        asked = {judge.model: judge for judge in judges if judge is not None}
+        return [row for model in asked.values() for row in bought(self.engine.ledger, model, JUDGE)]
 
     def observer(self) -> Observer:
         reference = copy.deepcopy(self.policy.lm).requires_grad_(False).eval()
@@ -307,7 +317,7 @@ def _evaluate(folder: Path, opened: OpenedRun, facts: dict[str, Any]) -> dict[st
     """Figures of the saved policy, as its users will load it, and of the one that it started from."""
     config = opened.config
     results: dict[str, Any] = {"recipe": config.recipe, "algorithm": config.algorithm, "seed": config.seed}
-    results |= {"model": str(folder / "model"), "training": facts, "cost": []}
+    results |= {"model": str(folder / "model"), "training": facts}
     if not opened.data.tests:
         return results
     start = opened.open_policy(opened.start)

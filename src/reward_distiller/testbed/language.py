@@ -1,10 +1,10 @@
 """The testbed's language: prompts with a known right answer, responses of graded quality, styles.
 
 A prompt asks for a handful of *items* (facts to know, a list to repeat or to say backwards, members
-of a category with one forbidden, how many of a list are of a category). A response wraps its items in a *style* that has nothing to do
-with whether they are right. `World.quality` is the ground truth that everything else is judged by:
-it reads any text, so that it also judges what a teacher edited or a policy wrote. A critique names
-wrong items and what should stand in their place.
+of a category with one forbidden, how many of a list are of a category). A response wraps its items in
+a *style* that has nothing to do with whether they are right. `World.quality` is the ground truth that
+everything else is judged by: it reads any text, so that it also judges what a teacher edited or a
+policy wrote. A critique names wrong items and what should stand in their place.
 
 Does not know who writes responses (candidates, teacher) or who learns from them (student).
 """
