@@ -27,6 +27,7 @@ from reward_distiller.testbed.language import STYLES, World
 from reward_distiller.testbed.models import TEACHERS, reply
 from reward_distiller.testbed.parts import TestbedParts as Parts
 from reward_distiller.testbed.student import build_tokenizer
+from reward_distiller.testbed.teachers import Teacher
 
 WORLD, TEMPLATES = World(0), Templates()
 
@@ -70,6 +71,11 @@ def answer(question: Question, name: str = "teacher", **options: float):
     return question.parse(ask(name, message["content"], **{"garble": 0.0, **options}))
 
 
+def misled(name: str, prompt: str) -> bool:
+    """Whether that teacher believes in a wrong item."""
+    return Teacher(WORLD, 0, 0, 0, TEACHERS[name]).belief(prompt, WORLD.read(prompt)) is not None
+
+
 # -- critiques ------------------------------------------------------------------------------------------
 
 
@@ -86,6 +92,8 @@ def named(text: str) -> list[tuple[str, str]]:
 def test_critiques_are_mostly_right_and_miss_some(name):
     said = hits = wrong_items = mended = 0
     for prompt, response, wrong in attempts(200):
+        if misled(name, prompt):
+            continue
         text, task, items = critique(prompt, response, name), WORLD.read(prompt), WORLD.items(response)
         faults = named(text)
         assert bool(faults) != ("nothing is wrong" in text)
@@ -262,6 +270,27 @@ def test_a_fallible_teacher_errs_by_chance_and_at_some_prompts_always_in_the_sam
         consensus.append(WORLD.quality(text, max(set(answers), key=answers.count)) == 1)
     assert 0.7 < sum(value == 1 for value in right) / len(right) < 0.9
     assert 0.82 < sum(consensus) / len(consensus) < 0.94
+
+
+def test_a_misled_teacher_grades_and_refines_by_what_it_believes():
+    """It prefers an answer with the wrong item that it believes in, and edits the right one into it."""
+    exact, seen, mended = {"noise": 0, "garble": 0, "verbosity_bias": 0}, 0, 0
+    for text in WORLD.prompts(150, 0, "train"):
+        task, prompt = WORLD.read(text), Prompt.from_text(text)
+        answers = [WORLD.items(ask("fallible", text, sample=n)) for n in range(6)]
+        usual = max(answers, key=answers.count)
+        if task.kind == "choose" or answers.count(usual) < 4 or not misled("fallible", text):
+            continue
+        seen += 1
+        for items in (usual, WORLD.right_items(task, random.Random(0))):
+            response = WORLD.respond(task, items, "concise", random.Random(0))
+            judging, _ = TEMPLATES.render("judge_pointwise", prompt, response=response)
+            editing, _ = TEMPLATES.render("refinement", prompt, preferred=response, rejected=response)
+            assert (ask("fallible", judging, **exact) == "10") == (items == usual)
+            mended += WORLD.items(ask("fallible", editing, **exact).partition("<edited_response>\n")[2]) == usual
+        assert not all(WORLD.judge_items(task, usual))
+    assert seen > 5
+    assert 0.8 < mended / (2 * seen) < 1  # it slips
 
 
 # -- labeled rows -------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ class Traits:
     verbosity: float = 1.0
     position: float = 1.0
     error: float = 0.0  # that an answer of its own holds a wrong item
-    misled: float = 0.0  # the share of prompts at which it firmly believes in a wrong item
+    misled: float = 0.0  # the share of prompts at which it firmly believes in a wrong item, whatever it is asked to do
 
 
 TEACHER = "teacher"
@@ -110,6 +110,40 @@ class Teacher:
         self.drawn.append(grade)
         return max(1, min(10, round(points + rng.gauss(0, grade.deviation))))
 
+    def belief(self, prompt: str, task: Task) -> list[str] | None:
+        """The items, one of them wrong, that it firmly believes in; None at a prompt at which it is not misled."""
+        rng = random.Random(f"belief:{self.world.seed}:{prompt}")
+        if rng.random() >= self.traits.misled:
+            return None
+        items = self.world.right_items(task, rng)
+        _with_fault(self.world, task, items, rng)
+        return items
+
+    def judge_items(self, prompt: str, task: Task, items: list[str]) -> list[bool]:
+        """Which items it takes for right: the true ones, or those that it believes in."""
+        true, believed = self.world.judge_items(task, items), self.belief(prompt, task)
+        if believed is None:
+            return true
+        if task.kind == "choose":
+            wrong = [w for w, right in zip(believed, self.world.judge_items(task, believed), strict=True) if not right]
+            return [right or w in wrong for w, right in zip(items, true, strict=True)]
+        return [w == believed[at] if at < len(believed) else False for at, w in enumerate(items)]
+
+    def quality(self, prompt: str, response: str) -> float:
+        """The world's quality, as far as it knows."""
+        task = self.world.read(prompt)
+        if task is None:
+            return 0.0
+        items = self.world.items(response)
+        return sum(self.judge_items(prompt, task, items)) / max(task.count, len(items), 1)
+
+    def right_item(self, prompt: str, task: Task, items: list[str], at: int, rng: random.Random) -> str:
+        """What should stand in place `at`; where a task has several right answers, one that the items do not hold."""
+        right = self.world.right_items(task, rng)
+        if task.kind == "choose":
+            return next((w for w in right if w not in items), items[at])
+        return (self.belief(prompt, task) or right)[at]
+
     def only_says(self, first: str, second: str, neither: str | None) -> None:
         """The two grades drawn stay unsaid: a word tells which is higher."""
         a, b = (grade for grade in self.drawn if isinstance(grade, Grade))
@@ -123,11 +157,9 @@ def _answer(teacher: Teacher, prompt: str, rng: random.Random) -> str:
     if task is None:
         return "i am not sure what you mean ."
     items = world.right_items(task, rng)
-    belief = random.Random(f"belief:{world.seed}:{prompt}")
-    if belief.random() < traits.misled:
-        if rng.random() < FIRM:
-            items = world.right_items(task, belief)
-            _with_fault(world, task, items, belief)
+    believed = teacher.belief(prompt, task)
+    if believed is not None:
+        items = believed if rng.random() < FIRM else items
     elif traits.error and rng.random() < traits.error:
         _with_fault(world, task, items, rng)
     return world.respond(task, items, rng.choice(STYLES), rng)
@@ -146,7 +178,7 @@ def _score_pair(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
 def _grades(teacher: Teacher, text: str, tags: tuple[str, str], rng: random.Random) -> tuple[int, int]:
     """Graded quality with noise, a verbosity bias, a position bias, and an eye that overlooks small edits."""
     prompt, responses = _inside(text, "question"), [_inside(text, tag) for tag in tags]
-    qualities = [_points(teacher.world.quality(prompt, r)) for r in responses]
+    qualities = [_points(teacher.quality(prompt, r)) for r in responses]
     likeness = Levenshtein.normalized_similarity(*responses) ** 2
     if rng.random() < teacher.traits.oversight * likeness:
         qualities = [sum(qualities) / 2] * 2
@@ -173,7 +205,7 @@ def _judge_ranking(teacher: Teacher, turns: list[str], rng: random.Random) -> st
 def _judge_alone(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
     """As side by side, less what comes of standing beside another response."""
     prompt, response = _inside(turns[-1], "question"), _inside(turns[-1], "scored_response")
-    points = _points(teacher.world.quality(prompt, response))
+    points = _points(teacher.quality(prompt, response))
     grade = teacher.blurred(points + teacher.verbosity_bias * _wordiness(teacher.world, prompt, response), rng)
     return _verdict(turns[-1], f"i give {grade} to it .", str(grade))
 
@@ -221,7 +253,7 @@ def _refine(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
     prompt, rejected = _inside(text, "question"), _inside(text, "rejected_response")
     mark = _mark(text)
     task = world.read(prompt)
-    edited, reasons = (rejected, []) if task is None else _repair(world, task, rejected, teacher.traits.slip, rng)
+    edited, reasons = (rejected, []) if task is None else _repair(teacher, prompt, task, rejected, rng)
     reasoning = f"it is worse because {' ; '.join(reasons)} ." if reasons else "it has no fault that i can name ."
     return (
         f"<reasoning{mark}>\n{reasoning}\n</reasoning{mark}>\n"
@@ -229,24 +261,20 @@ def _refine(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
     )
 
 
-def _repair(world: World, task: Task, rejected: str, slip: float, rng: random.Random) -> tuple[str, list[str]]:
+def _repair(teacher: Teacher, prompt: str, task: Task, rejected: str, rng: random.Random) -> tuple[str, list[str]]:
+    world = teacher.world
     items = world.items(rejected)
     if len(items) != task.count:
-        return world.respond(task, world.right_items(task, rng), rng.choice(STYLES), rng), ["parts are missing"]
+        right = world.right_items(task, rng)
+        return world.respond(task, teacher.belief(prompt, task) or right, rng.choice(STYLES), rng), [
+            "parts are missing"
+        ]
     repaired, reasons = list(items), []
-    for at, right in enumerate(world.judge_items(task, items)):
-        if not right and rng.random() >= slip:
-            repaired[at] = _right_item(world, task, repaired, at, rng)
+    for at, right in enumerate(teacher.judge_items(prompt, task, items)):
+        if not right and rng.random() >= teacher.traits.slip:
+            repaired[at] = teacher.right_item(prompt, task, repaired, at, rng)
             reasons.append(f"{items[at]} should be {repaired[at]}")
     return _with_items(world, rejected, repaired), reasons
-
-
-def _right_item(world: World, task: Task, items: list[str], at: int, rng: random.Random) -> str:
-    """What should stand in place `at`; where a task has several right answers, one that the items do not hold."""
-    right = world.right_items(task, rng)
-    if task.kind != "choose":
-        return right[at]
-    return next((w for w in right if w not in items), items[at])
 
 
 def _with_items(world: World, response: str, items: list[str]) -> str:
@@ -261,7 +289,7 @@ def _calibrate(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
     prompt, rejected = _inside(turns[0], "question"), _inside(turns[0], "rejected_response")
     anchor = float(re.findall(r"[0-9]+(?:\.[0-9]+)?", turns[-1])[-1])
     edited = _inside(turns[1], "edited_response", _mark(turns[0]))
-    gain = _points(teacher.world.quality(prompt, edited)) - _points(teacher.world.quality(prompt, rejected))
+    gain = _points(teacher.quality(prompt, edited)) - _points(teacher.quality(prompt, rejected))
     return str(teacher.blurred(anchor + gain, rng, 3))
 
 
@@ -278,9 +306,9 @@ def _critique(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
     if len(items) != task.count:
         return f"{remark} {PARTS_MISSING if len(items) < task.count else PARTS_TOO_MANY}"
     shown, faults = list(items), []
-    for at, right in enumerate(world.judge_items(task, items)):
+    for at, right in enumerate(teacher.judge_items(prompt, task, items)):
         if not right and rng.random() >= traits.overlook:
-            shown[at] = _right_item(world, task, shown, at, rng)
+            shown[at] = teacher.right_item(prompt, task, shown, at, rng)
         elif right and rng.random() < traits.false_alarm:
             shown[at] = world.wrong_item(task, items, at, rng)
         if shown[at] != items[at]:
@@ -291,7 +319,7 @@ def _critique(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
 def _score_attributes(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
     """A grade for each attribute: of quality, of length, or of both as for the overall grade, as its name says."""
     prompt, response = _inside(turns[-1], "question"), _inside(turns[-1], "rated_response")
-    quality = _points(teacher.world.quality(prompt, response))
+    quality = _points(teacher.quality(prompt, response))
     wordy = _wordiness(teacher.world, prompt, response)
     names = re.findall(r"^([a-z_]+): score$", turns[-1].rpartition("</rated_response")[2], re.MULTILINE)
     lines = []
@@ -315,14 +343,14 @@ def _rewrite(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
     if task is not None:
         worse = re.search(r"\bworse\b", text.partition("<question")[0]) is not None
         edited = _spoil if worse else _polish
-        response = edited(teacher, task, response, rng)
+        response = edited(teacher, prompt, task, response, rng)
     return f"<rewritten_response{mark}>\n{response}\n</rewritten_response{mark}>"
 
 
-def _spoil(teacher: Teacher, task: Task, response: str, rng: random.Random) -> str:
+def _spoil(teacher: Teacher, prompt: str, task: Task, response: str, rng: random.Random) -> str:
     world = teacher.world
     items = world.items(response)
-    places = [at for at, right in enumerate(world.judge_items(task, items)) if right]
+    places = [at for at, right in enumerate(teacher.judge_items(prompt, task, items)) if right]
     if len(items) != task.count or not places:
         return response
     for at in rng.sample(places, min(len(places), rng.randint(1, 2))):
@@ -332,9 +360,9 @@ def _spoil(teacher: Teacher, task: Task, response: str, rng: random.Random) -> s
     return _with_items(world, response, items)
 
 
-def _polish(teacher: Teacher, task: Task, response: str, rng: random.Random) -> str:
+def _polish(teacher: Teacher, prompt: str, task: Task, response: str, rng: random.Random) -> str:
     world = teacher.world
-    response, _ = _repair(world, task, response, teacher.traits.slip, rng)
+    response, _ = _repair(teacher, prompt, task, response, rng)
     if rng.random() < RESTYLES_BETTER:
         return world.respond(task, world.items(response), rng.choice(STYLES[1:]), rng)
     return response
