@@ -265,10 +265,9 @@ def _repair(teacher: Teacher, prompt: str, task: Task, rejected: str, rng: rando
     world = teacher.world
     items = world.items(rejected)
     if len(items) != task.count:
-        right = world.right_items(task, rng)
-        return world.respond(task, teacher.belief(prompt, task) or right, rng.choice(STYLES), rng), [
-            "parts are missing"
-        ]
+        true = world.right_items(task, rng)
+        whole = world.respond(task, teacher.belief(prompt, task) or true, rng.choice(STYLES), rng)
+        return whole, ["parts are missing"]
     repaired, reasons = list(items), []
     for at, right in enumerate(teacher.judge_items(prompt, task, items)):
         if not right and rng.random() >= teacher.traits.slip:
