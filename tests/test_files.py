@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from reward_distiller.errors import ConfigError, FileError, LedgerError
-from reward_distiller.files import locked, new_folder, read_rows, write_bytes, write_json, write_rows, write_text
+from reward_distiller.files import link, locked, new_folder, read_rows, write_bytes, write_json, write_rows, write_text
 
 
 def names(folder) -> list[str]:
@@ -136,3 +136,15 @@ def test_a_new_folder_can_be_read_by_others(tmp_path):
         (folder / "weights").write_text("x")
         (folder / "weights").chmod(0o600)
     assert (tmp_path / "model" / "weights").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_link_is_replaced_and_nothing_else_is(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        link(tmp_path / "run" / "model", tmp_path / name)
+        assert (tmp_path / "run" / "model").samefile(tmp_path / name)
+    moved = (tmp_path / "run").rename(tmp_path / "moved")
+    assert (moved / "model").samefile(tmp_path / "two")  # it is relative
+    with pytest.raises(FileError, match=r"one is in the way of a link to .*two\. Move it"):
+        link(tmp_path / "one", tmp_path / "two")
+    assert [path.name for path in moved.iterdir()] == ["model"]

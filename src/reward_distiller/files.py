@@ -131,6 +131,22 @@ def remove_partial(folder: str | Path) -> None:
             left.unlink(missing_ok=True)
 
 
+def link(path: str | Path, target: str | Path) -> None:
+    """A relative symbolic link to what is there, in the place of a link that was there; a folder is never replaced.
+
+    Raises FileError where something else is in the way.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_symlink():
+        raise FileError(f"{path} is in the way of a link to {target}. Move it")
+    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)
+        partial.symlink_to(os.path.relpath(target, path.parent))
+        os.replace(partial, path)
+
+
 def fingerprint(path: str | Path) -> str:
     """The contents of a local folder or file as one hash; anything else (a Hub id) stands for itself.
 

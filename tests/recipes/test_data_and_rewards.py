@@ -168,7 +168,8 @@ def test_the_command_makes_it_whole_and_a_second_run_makes_nothing_again(folder)
     assert results["spent"]["teacher_samples"]["value"] == 4 * 24 - 4 * dropped(results)
     assert results["spent"]["calls"]["value"] == sum(row["calls"] for row in results["cost"])
     assert "policy_1 | accuracy" in done.stdout
-    assert (Path(results["model"]) / "config.json").is_file()
+    assert (folder / "run/model/config.json").samefile(Path(results["model"]) / "config.json")
+    assert (folder / "run/reward_model/config.json").samefile(Path(results["reward_model"]) / "config.json")
     files = {p: p.stat().st_mtime_ns for p in (folder / "store").rglob("model/*")}
     again = cli("run", path)
     assert again.returncode == 0, again.stderr

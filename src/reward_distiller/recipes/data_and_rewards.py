@@ -1,17 +1,19 @@
 """Recipe `data_and_rewards`: not only a teacher's data is distilled, but its rewards, too (arXiv 2502.19557).
 
 The runs that it is made of (`config/data_and_rewards.py`) are made in the store, and this run's folder holds what they
-came to: results.json, and table.md for people. Knows no sampling and no training.
+came to: results.json, table.md for people, and the links model/ and reward_model/ to the last ones. Knows no sampling
+and no training.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from reward_distiller.config import TEACHER_TEST, DataAndRewards, PseudoRewards, RLConfig
 from reward_distiller.errors import RunFailed
-from reward_distiller.files import write_json, write_text
+from reward_distiller.files import link, write_json, write_text
 from reward_distiller.recipes.made import make, title_of
 from reward_distiller.recipes.run_folder import run_folder
 from reward_distiller.recipes.store import store_of
@@ -24,6 +26,9 @@ def run_data_and_rewards(config: DataAndRewards) -> dict[str, Any]:
         results = collected(config)
         write_json(folder / "results.json", results)
         write_text(folder / "table.md", table(results))
+        for name in ("model", "reward_model"):
+            if results[name]:
+                link(folder / name, results[name])
         return results
 
 
@@ -34,7 +39,7 @@ def collected(config: DataAndRewards) -> dict[str, Any]:
     folders: dict[str, str] = {}
     cost: list[dict[str, Any]] = []
     sampled = {"teacher": 0, "student": 0}
-    model = ""
+    model = reward_model = ""
     for name, made in config.made.items():
         run = store.made(made)
         found = store.results(store.key(run), run)
@@ -53,6 +58,7 @@ def collected(config: DataAndRewards) -> dict[str, Any]:
             model = found["model"]
         else:
             figures[name] = {n: f for n, f in found.get("held_out", {}).items() if isinstance(f, dict)}
+            reward_model = str(Path(run.output) / "model")
     calls = sum(row["calls"] for row in cost)
     tokens = sum(row["input_tokens"] + row["output_tokens"] for row in cost)
     counts = {"teacher_samples": sampled["teacher"], "student_samples": sampled["student"]}
@@ -61,6 +67,7 @@ def collected(config: DataAndRewards) -> dict[str, Any]:
         "recipe": config.recipe,
         "seed": config.seed,
         "model": model,
+        "reward_model": reward_model,
         "runs": folders,
         **figures,
         "spent": {name: dict.fromkeys(("value", "low", "high"), float(value)) for name, value in counts.items()},
