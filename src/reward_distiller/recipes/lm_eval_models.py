@@ -76,10 +76,16 @@ def open_policy(place: PolicyPlace) -> Any:
             tokenized_requests=False,
         )
     chat = load_chat(place.model)
+    end = chat.end_token_id()
+    if end is None:
+        raise ModelError(f"{place.model}: no token ends a response. Give its tokenizer an end token")
+    if chat.tokenizer.eos_token_id is None:  # lm-eval cannot do without, and would pad with a token that no model knows
+        chat.tokenizer.eos_token = chat.tokenizer.convert_ids_to_tokens(end)
     try:
         lm = get_model("hf")(
             pretrained=place.model,
             backend="causal",
+            tokenizer=chat.tokenizer,
             device=str(device_of(place.device)),
             batch_size=place.batch_size,
         )
@@ -87,8 +93,8 @@ def open_policy(place: PolicyPlace) -> Any:
         raise ModelError(f"no causal LM can be loaded from {place.model} ({first_line(error)})") from error
     own = getattr(lm.model.generation_config, "eos_token_id", None)
     declared = [] if own is None else [own] if isinstance(own, int) else list(own)
-    ends = sorted({int(end) for end in [*declared, chat.end_token_id()] if end is not None})
-    lm.model.generation_config = transformers.GenerationConfig(eos_token_id=ends or None)
+    ends = sorted({*map(int, declared), end})
+    lm.model.generation_config = transformers.GenerationConfig(eos_token_id=ends)
     return lm
 
 

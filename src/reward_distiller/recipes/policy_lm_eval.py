@@ -67,7 +67,8 @@ def evaluate_by_lm_eval(place: PolicyPlace, asked: Asked, output: Path) -> dict[
         lm = open_policy(place)
         settings = {"max_gen_toks": asked.max_tokens, "until": None if place.chat else [NEXT_QUESTION]}
         generation = {name: value for name, value in settings.items() if value is not None}
-        _check_room(lm, loaded["tasks"].values(), asked.max_tokens)
+        if place.url is None:
+            _check_room(lm, loaded["tasks"].values(), asked.max_tokens)
         try:
             found = harness.simple_evaluate(
                 lm,
@@ -97,7 +98,7 @@ def evaluate_by_lm_eval(place: PolicyPlace, asked: Asked, output: Path) -> dict[
         else:
             ours = [_sample(name, sample) for sample in samples[name]]
             figures, part_rows = figures_of(ours), [sample.row() for sample in ours]
-        cut = _cut(lm, [sample for part in samples.values() for sample in part])
+        cut = _cut(lm, [sample for part in samples.values() for sample in part]) if place.url is None else 0
         notes = [*figures.notes, *([f"{cut:,} prompts were too long for the model, and cut"] if cut else [])]
         benchmarks[name] = shown(PolicyFigures(figures.figures, notes, figures.details))
         rows += part_rows
@@ -147,8 +148,6 @@ def _alone(loaded: Mapping[str, Any]) -> list[Any]:
 
 def _check_room(lm: Any, tasks: Any, max_tokens: int | None) -> None:
     """Raises ConfigError where a local model's context cannot hold a response, let alone a prompt."""
-    if not hasattr(lm, "model") or isinstance(lm.model, str):
-        return
     longest = max(max_tokens or task.config.generation_kwargs.get("max_gen_toks", lm.max_gen_toks) for task in tasks)
     if longest >= lm.max_length:
         raise ConfigError(
@@ -159,14 +158,9 @@ def _check_room(lm: Any, tasks: Any, max_tokens: int | None) -> None:
 
 def _cut(lm: Any, samples: Sequence[Mapping[str, Any]]) -> int:
     """How many prompts lm-eval cut on the left, since prompt and response together were longer than a local model."""
-    if not hasattr(lm, "model") or isinstance(lm.model, str):
-        return 0
-    prompts = {(text, options["max_gen_toks"]) for sample in samples for text, options in _arguments(sample)}
-    return sum(len(lm.tok_encode(text)) > lm.max_length - room for text, room in prompts)
-
-
-def _arguments(sample: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    return [(text, {"max_gen_toks": 0, **options}) for text, options in sample["arguments"]]
+    sent = [arguments for sample in samples for arguments in sample["arguments"]]
+    asked = {(text, options.get("max_gen_toks", lm.max_gen_toks)) for text, options in sent}
+    return sum(len(lm.tok_encode(text)) > lm.max_length - room for text, room in asked)
 
 
 def _sample(task: str, sample: Mapping[str, Any]) -> Sample:

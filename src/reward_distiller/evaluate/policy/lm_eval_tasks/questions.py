@@ -19,6 +19,7 @@ from reward_distiller.answers import answer_format
 from reward_distiller.config import fill_data_folder
 from reward_distiller.errors import ConfigError, DataError
 from reward_distiller.files import read_rows
+from reward_distiller.records import content_id
 from reward_distiller.rows import Fields
 
 UNANSWERABLE = "critical thinking"  # the kind of GSM-Plus whose questions have no answer
@@ -61,7 +62,7 @@ class LocalTask:
 
 
 def questions_of(name: str, folder: str | None, limit: int | None = None) -> list[Question]:
-    """All questions, or `limit` of them at even distances within the labels, so that each label has its share.
+    """All questions, or `limit` of them, drawn once and for all so that each label has its share.
 
     `folder` holds the benchmarks' folders; None is $REWARD_DISTILLER_DATA. Raises ConfigError for an unknown name,
     DataError for a file or a row that is not the benchmark's.
@@ -99,10 +100,9 @@ def spread(questions: Sequence[Question], count: int) -> list[Question]:
     """`count` of the questions in their order, each label's share of them; all where there are no more."""
     if count >= len(questions):
         return list(questions)
-    by_label = sorted(
-        range(len(questions)), key=lambda at: questions[at].label
-    )  # stable: a file's own order has cycles
-    return [questions[at] for at in sorted(by_label[place * len(questions) // count] for place in range(count))]
+    # Files go round labels and seed questions in cycles, so within a label the hash of an id says which comes first.
+    drawn = sorted(range(len(questions)), key=lambda at: (questions[at].label, content_id(questions[at].id)))
+    return [questions[at] for at in sorted(drawn[place * len(questions) // count] for place in range(count))]
 
 
 def _read(task: LocalTask, pattern: str, read: Callable[[Fields], Question], folder: str | None) -> list[Question]:
