@@ -28,7 +28,9 @@ def needs_lm_eval():
 def policy(tmp_path_factory):
     folder = tmp_path_factory.mktemp("policy")
     tokenizer = tiny.byte_tokenizer()
-    tiny.tiny_lm(len(tokenizer)).save_pretrained(folder)
+    lm = tiny.tiny_lm(len(tokenizer))
+    lm.generation_config.repetition_penalty = 9.0  # a checkpoint's own settings, which do not count
+    lm.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return str(folder)
 
@@ -172,7 +174,7 @@ def test_no_server_gets_a_key_that_was_not_named_for_it(data, tmp_path, monkeypa
         evaluate_by_lm_eval(PolicyPlace("m", url, "ABSENT_KEY"), Asked(["gsm8k"], data), tmp_path / "other")
 
 
-def test_a_server_that_fails_leaves_nothing_and_tells_no_key(data, tmp_path, capfd, monkeypatch):
+def test_a_server_that_fails_leaves_nothing_and_tells_no_key(data, tmp_path, capfd, caplog, monkeypatch):
     monkeypatch.setenv("PLANTED_KEY", KEY)
     monkeypatch.setattr("reward_distiller.recipes.lm_eval_models.RETRIES", 1)
     with server(lambda _: "FAIL") as (url, _):
@@ -182,7 +184,9 @@ def test_a_server_that_fails_leaves_nothing_and_tells_no_key(data, tmp_path, cap
     with pytest.raises(EndpointError, match="did not answer"):  # nobody listens there any more
         evaluate_by_lm_eval(place, Asked(["gsm8k"], data), tmp_path / "out")
     assert [each.name for each in tmp_path.iterdir()] == ["data"]
-    assert KEY not in "".join(capfd.readouterr())
+    assert "[PLANTED_KEY]" in caplog.text  # lm-eval's errors repeat the headers of a request
+    assert KEY not in caplog.text + "".join(capfd.readouterr())
+    assert "never retrieved" not in caplog.text
 
 
 def test_a_local_policy_is_asked_through_its_chat_template(policy, data, tmp_path):

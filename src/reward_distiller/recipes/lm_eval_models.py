@@ -101,7 +101,9 @@ def open_policy(place: PolicyPlace) -> Any:
 @contextmanager
 def quiet(place: PolicyPlace) -> Iterator[None]:
     """lm-eval's log without what a reader of ours need not know, and without the key, which its errors repeat."""
-    key, said = _key(place), logging.getLogger("lm_eval")
+    key = _key(place)
+    levels = {"lm_eval": logging.ERROR, "lm_eval.models.api_models": logging.WARNING, "asyncio": logging.CRITICAL}
+    before = {name: logging.getLogger(name).level for name in levels}
     requests = logging.getLogger("lm_eval.models.api_models")
 
     def without_key(record: logging.LogRecord) -> bool:
@@ -109,16 +111,15 @@ def quiet(place: PolicyPlace) -> Iterator[None]:
             record.msg, record.args = record.getMessage().replace(key, f"[{place.api_key_env}]"), ()
         return True
 
-    levels = said.level, requests.level
-    said.setLevel(logging.ERROR)
-    requests.setLevel(logging.WARNING)
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
     requests.addFilter(without_key)
     try:
         yield
     finally:
         requests.removeFilter(without_key)
-        said.setLevel(levels[0])
-        requests.setLevel(levels[1])
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def _key(place: PolicyPlace) -> str | None:

@@ -65,29 +65,9 @@ def evaluate_by_lm_eval(place: PolicyPlace, asked: Asked, output: Path) -> dict[
     with quiet(place):
         manager, loaded = _load(asked)
         lm = open_policy(place)
-        settings = {"max_gen_toks": asked.max_tokens, "until": None if place.chat else [NEXT_QUESTION]}
-        generation = {name: value for name, value in settings.items() if value is not None}
         if place.url is None:
             _check_room(lm, loaded["tasks"].values(), asked.max_tokens)
-        try:
-            found = harness.simple_evaluate(
-                lm,
-                tasks=[*loaded["groups"].values(), *_alone(loaded)],
-                task_manager=manager,
-                num_fewshot=asked.shots if asked.standard else asked.shots or 0,
-                limit=asked.limit if asked.standard else None,
-                apply_chat_template=place.chat,
-                fewshot_as_multiturn=place.chat,
-                gen_kwargs=generation or None,
-                bootstrap_iters=0,
-            )
-        except (OSError, aiohttp.ClientError, ValueError, LookupError) as error:
-            if place.url is None:
-                raise
-            raise EndpointError(
-                f"{place.url} did not answer ({type(error).__name__}: {first_line(error)}). "
-                "Check the server, the model's name and the key, then run again"
-            ) from error
+        found = _ask(harness, lm, manager, loaded, place, asked)
     benchmarks: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     for name in asked.tasks:
@@ -140,6 +120,29 @@ def _load(asked: Asked) -> tuple[Any, Any]:
         ) from error
 
 
+def _ask(harness: Any, lm: Any, manager: Any, loaded: Any, place: PolicyPlace, asked: Asked) -> Any:
+    """lm-eval's results and samples. Raises EndpointError where a server failed for good."""
+    settings = {"max_gen_toks": asked.max_tokens, "until": None if place.chat else [NEXT_QUESTION]}
+    try:
+        return harness.simple_evaluate(
+            lm,
+            tasks=[*loaded["groups"].values(), *_alone(loaded)],
+            task_manager=manager,
+            num_fewshot=asked.shots if asked.standard else asked.shots or 0,
+            limit=asked.limit if asked.standard else None,
+            apply_chat_template=place.chat,
+            fewshot_as_multiturn=place.chat,
+            gen_kwargs={name: value for name, value in settings.items() if value is not None} or None,
+            bootstrap_iters=0,
+        )
+    except (OSError, aiohttp.ClientError, ValueError, LookupError) as error:
+        if place.url is None:
+            raise
+        failed = f"{place.url} did not answer ({type(error).__name__}: {first_line(error)})"
+    # Outside of the except: the other failed requests are gone by now, and asyncio has nothing to say of them later.
+    raise EndpointError(f"{failed}. Check the server, the model's name and the key, then run again")
+
+
 def _alone(loaded: Mapping[str, Any]) -> list[Any]:
     """The tasks that are in no group."""
     grouped_names = {name for members in loaded["group_map"].values() for name in members}
@@ -170,11 +173,8 @@ def _sample(task: str, sample: Mapping[str, Any]) -> Sample:
 
 
 def _response(sample: Mapping[str, Any]) -> str:
-    """The response; lm-eval puts a text of its own where a server sent none."""
-    from lm_eval.models.api_models import LMEVAL_MODEL_NONE_ANSWER_PLACEHOLDER as NONE
-
-    response = sample["resps"][0][0]
-    return "" if response is None or response == NONE else str(response)
+    """The response, empty where a server sent none."""
+    return str(sample["resps"][0][0] or "")
 
 
 def _prompt(sample: Mapping[str, Any]) -> Any:
