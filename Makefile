@@ -8,7 +8,7 @@ BIN := .venv/bin
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,hub,lora,plot,qlora,ray,rl,serve,tensorboard,trackio]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,hub,lm-eval,lora,plot,qlora,ray,rl,serve,tensorboard,trackio]'
 	touch .venv/installed
 
 demo: .venv/installed

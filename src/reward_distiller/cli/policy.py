@@ -14,7 +14,9 @@ from reward_distiller.evaluate.policy import POLICY_BENCHMARKS, policy_benchmark
 from reward_distiller.evaluate.policy.responses import read_responses
 from reward_distiller.recipes import best_of_n as recipe
 from reward_distiller.recipes.judges import JudgeSettings
+from reward_distiller.recipes.lm_eval_models import PolicyPlace
 from reward_distiller.recipes.policy_evaluation import PolicyJudge, evaluate_policy, load_tasks
+from reward_distiller.recipes.policy_lm_eval import TASKS, Asked, evaluate_by_lm_eval
 from reward_distiller.recipes.policy_win_rate import compare_policies
 from reward_distiller.teacher.judging import FORMATS
 from reward_distiller.testbed.parts import TestbedParts
@@ -100,6 +102,39 @@ def best_of_n(
     """
     settings = load_rl_config(config, overrides or [])
     typer.echo(recipe.table(recipe.best_of_n(settings, parts_of(settings), samples)))
+
+
+@app.command("lm-eval")
+def lm_eval(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="a policy's folder, or its name at --base-url")],
+    output: Annotated[str, typer.Option("--output", "-o", help="folder of results.json, table.md, samples.jsonl")],
+    tasks: Annotated[str, typer.Option(metavar="NAME,...", help="which to ask")] = ",".join(TASKS),
+    data: Annotated[
+        str | None, typer.Option(metavar="FOLDER", help="of the tasks' files; $REWARD_DISTILLER_DATA if left out")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="questions of each task, each kind's share of them")] = None,
+    shots: Annotated[int | None, typer.Option(min=0, help="worked questions before each, none if left out")] = None,
+    max_tokens: Annotated[int | None, typer.Option(min=1, help="of a response, 1024 if left out")] = None,
+    standard: Annotated[
+        bool, typer.Option("--standard", help="lm-eval's own tasks instead, whose data come from the Hub")
+    ] = False,
+    base_url: Annotated[
+        str | None, typer.Option(metavar="URL", help="OpenAI-compatible: .../v1, or .../completions for plain text")
+    ] = None,
+    api_key_env: Annotated[str | None, typer.Option(metavar="NAME", help="variable with the server's key")] = None,
+    concurrent: Annotated[int, typer.Option(min=1, help="requests at once")] = 8,
+    batch_size: Annotated[int, typer.Option(min=1, help="responses at once of a local policy")] = 8,
+    device: Annotated[str | None, typer.Option(help="of a local policy; a GPU where there is one")] = None,
+) -> None:
+    """A policy's accuracy on GSM8K, GSM-Plus and MMLU-Pro by lm-eval, with an interval on each.
+
+    Example: reward-distiller policy lm-eval runs/mine/model --tasks gsm8k,mmlu_pro --limit 500 -o runs/mine/lm-eval
+    """
+    place = PolicyPlace(model, base_url, api_key_env, concurrent, batch_size, device)
+    names = [name.strip() for name in tasks.split(",") if name.strip()]
+    asked = Asked(names, data, limit, shots, standard, max_tokens)
+    evaluate_by_lm_eval(place, asked, Path(output))
+    _show(output)
 
 
 def _show(output: str) -> None:
