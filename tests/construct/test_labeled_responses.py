@@ -59,6 +59,19 @@ def test_the_draw_of_a_prompt_depends_on_no_other_prompt():
     assert alone != pairs_within(responses(*[1, 0] * 5), 4, 4)[0]
 
 
+def test_the_nearest_pairs_differ_in_the_fewest_words():
+    texts = {"certainly ! red , blue .": 1, "red , blue .": 1, "red , green .": 0, "well : red , green . bye": 0}
+    own = [LabeledResponse(Prompt.from_text("p"), text, reward) for text, reward in texts.items()]
+    pairs, _ = pairs_within(own, 2, 0, nearest=True)
+    assert [(p.chosen, p.rejected) for p in pairs] == [
+        ("red , blue .", "red , green ."),
+        ("certainly ! red , blue .", "red , green ."),
+    ]
+    ties = [LabeledResponse(Prompt.from_text("p"), f"word{at}", at % 2) for at in range(12)]
+    drawn = {tuple(p.id for p in pairs_within(ties, 3, seed, nearest=True)[0]) for seed in range(5)}
+    assert len(drawn) == 5
+
+
 def test_the_teacher_s_first_right_response_stands_with_a_prompt_s_pairs():
     own = [LabeledResponse(Prompt.from_text("p"), f"r{at}", *r) for at, r in enumerate(OF_TWO)]
     assert {p.teacher_response for p in singles(own)} == {"r2"}

@@ -18,7 +18,7 @@ from reward_distiller.config.models import Caps, ChatModel
 from reward_distiller.config.policy import Policy
 from reward_distiller.config.pseudo_rewards import Demonstrations, Labels
 from reward_distiller.config.rl import Dapo, Grpo, Guards, Optimization, PolicyEvaluation, Ppo, RewardTerm, Rollout, Sft
-from reward_distiller.config.run import Annotation
+from reward_distiller.config.run import Annotation, Pairing
 from reward_distiller.config.training import Evaluation, Student, Training
 from reward_distiller.config.whole_run import Made, WholeRun
 
@@ -50,7 +50,8 @@ class LearnedReward(Section):
     data: Literal["both", "teacher", "student"] = Field("both", description="whose responses it is trained on")
     loss: Loss | None = Field(None, description="unset: bce where no judge is, and pairs by bradley_terry where one is")
     alpha: float = Field(0.0, ge=0, lt=1, description="weight of the NLL of a right response of the teacher, beside it")
-    pairs_per_prompt: int = Field(8, ge=1, description="of different rewards, drawn; bce reads single responses")
+    pairs_per_prompt: int = Field(8, ge=1, description="of different rewards; bce reads single responses")
+    pairing: Pairing = Field("drawn", description="which of them: drawn, or those that differ in the fewest words")
     student: Student | None = Field(None, description="what it is trained from; unset: the model of the policy")
     training: Training = Training()
     evaluation: Evaluation = Evaluation(held_out=0.05)
@@ -208,6 +209,7 @@ class DataAndRewards(WholeRun):
             "scenario": "responses",
             "responses": [{"made_by": {"run": run}, "run_file": "responses.jsonl"} for run in labeled],
             "pairs_per_prompt": given.pairs_per_prompt,
+            "pairing": given.pairing,
             "student": _dump(student),
             "training": _dump(given.training),
             "evaluation": _dump(given.evaluation),

@@ -16,6 +16,7 @@ from reward_distiller.config.training import Evaluation, Student, Training
 from reward_distiller.config.whole_run import WholeRun
 
 ScoreMode = Literal["sampled", "expected", "mean_of_n"]  # how a teacher's score came about
+Pairing = Literal["drawn", "nearest"]  # which pairs of labeled responses to a prompt are taken
 
 
 class Annotation(Section):
@@ -52,7 +53,8 @@ class Config(WholeRun):
     responses: list[DataSource] = Field(
         [], description="scenario responses: rows with `prompt`, `response` and `reward` from 0 to 1"
     )
-    pairs_per_prompt: int = Field(8, ge=1, description="scenario responses: pairs of different rewards, drawn")
+    pairs_per_prompt: int = Field(8, ge=1, description="scenario responses: pairs of different rewards")
+    pairing: Pairing = Field("drawn", description="which of them: drawn, or those that differ in the fewest words")
     candidates: list[ChatModel] = Field([], description="unlabeled scenario: who writes the responses that are drawn")
     teacher: ChatModel | None = Field(None, description="unset: recorded; scores and responses are read from the rows")
     annotation: Annotation = Annotation()

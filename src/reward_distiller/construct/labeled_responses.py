@@ -9,6 +9,8 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from rapidfuzz.distance import Levenshtein
+
 from reward_distiller.balance import Balance
 from reward_distiller.records import Pair, Prompt
 from reward_distiller.rows import Fields, Rows
@@ -71,10 +73,14 @@ def singles(responses: Sequence[LabeledResponse]) -> list[Pair]:
     return [_pair(r, r, best) for r in responses]
 
 
-def pairs_within(responses: Sequence[LabeledResponse], per_prompt: int, seed: int) -> tuple[list[Pair], Balance]:
+def pairs_within(
+    responses: Sequence[LabeledResponse], per_prompt: int, seed: int, nearest: bool = False
+) -> tuple[list[Pair], Balance]:
     """Up to `per_prompt` pairs of a prompt's responses with different rewards, drawn without replacement.
 
-    The draw depends on the seed and the prompt alone. A prompt whose responses all got the same is dropped.
+    With `nearest`, those that differ in the fewest words (Levenshtein), drawn among equals: what is left between the
+    two is what the reward is about, as in a refined pair of RM-Distiller. The draw depends on the seed and the prompt
+    alone. A prompt whose responses all got the same is dropped.
     """
     of_prompt: dict[str, list[LabeledResponse]] = {}
     for response in responses:
@@ -87,8 +93,10 @@ def pairs_within(responses: Sequence[LabeledResponse], per_prompt: int, seed: in
         if not unequal:
             balance.lose("dropped", "all its responses have the same reward", identity)
             continue
-        drawn = random.Random(f"pairs:{seed}:{identity}").sample(unequal, min(per_prompt, len(unequal)))
-        pairs += [_pair(w, l, best) for w, l in drawn]
+        drawn = random.Random(f"pairs:{seed}:{identity}").sample(unequal, len(unequal))
+        if nearest:
+            drawn.sort(key=lambda pair: Levenshtein.distance(pair[0].text.split(), pair[1].text.split()))
+        pairs += [_pair(w, l, best) for w, l in drawn[:per_prompt]]
         balance.keep()
     return pairs, balance.check()
 

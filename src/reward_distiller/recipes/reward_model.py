@@ -200,7 +200,9 @@ def construct_into(folder: Path, config: Config, parts: Parts, *, offline: bool 
 
 def _constructed_of_responses(folder: Path, config: Config, inputs: Inputs) -> Constructed:
     """Nobody is asked: the pseudo-rewards are there."""
-    pairs, balance = pairs_within(inputs.responses, config.pairs_per_prompt, config.seed)
+    pairs, balance = pairs_within(
+        inputs.responses, config.pairs_per_prompt, config.seed, nearest=config.pairing == "nearest"
+    )
     balances = [inputs.balance, balance]
     _write_balances(folder, balances)
     one_by_one = method_named(config.method).stages(config)[-1].reading.singles
