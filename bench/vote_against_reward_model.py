@@ -15,7 +15,6 @@ import argparse
 import math
 import os
 import random
-import shutil
 import sys
 import time
 from collections import Counter
@@ -287,6 +286,12 @@ class Judged:
     question: Question
     rewards: list[float]
     trust: dict[str, float]  # each model's agreement with the vote on what the reward model saw
+    liked: dict[str, float]  # each model's mean reward on what it did not see
+
+    @property
+    def apart(self) -> list[float]:
+        """Rewards with their author's mean taken off: who wrote a response then says nothing."""
+        return [r - self.liked[s.model] for r, s in zip(self.rewards, self.question.samples, strict=True)]
 
     def accuracies(self) -> dict[str, float]:
         q = self.question
@@ -298,6 +303,7 @@ class Judged:
             "shortest": highest(q, [-n for n in length]),
             "longest": highest(q, length),
             "best of N": highest(q, self.rewards),
+            "best of N, author's mean taken off": highest(q, self.apart),
             "best author by votes": highest(q, trust),
             "vote": heaviest(q, [1.0] * len(q.samples)),
             "vote, weighted by the reward model": heaviest(q, chances),
@@ -313,14 +319,24 @@ class Judged:
         return self.question.vote.reason == "tie" and any(map(self.question.right, self.question.first_places))
 
 
-def ranks_right(judged: Sequence[Judged], same_author: bool) -> float:
-    """How often a right response has a higher reward than a wrong one: of one question, or of one author.
+def mean_rewards(questions: Sequence[Question], rewards: Sequence[Sequence[float]]) -> dict[str, float]:
+    """Of each model, over what could be read."""
+    found: dict[str, list[float]] = {}
+    for question, row in zip(questions, rewards, strict=True):
+        for sample, reward in zip(question.samples, row, strict=True):
+            found.setdefault(sample.model, []).extend([reward] if reward > -math.inf else [])
+    return {model: float(np.mean(values)) if values else 0.0 for model, values in found.items()}
 
-    The first is what best of N needs; the second leaves nothing to who wrote it. Equal rewards count half.
+
+def ranks_right(judged: Sequence[Judged], *, same_author: bool = False, apart: bool = False) -> float:
+    """How often a right response has a higher reward than a wrong one of the same question, or of the same author.
+
+    The first is what best of N needs. The second leaves nothing to who wrote it, and all to which questions are hard;
+    with `apart` the first leaves nothing to either. Equal rewards count half.
     """
     groups: dict[str, list[tuple[float, bool]]] = {}
     for at, j in enumerate(judged):
-        for sample, reward in zip(j.question.samples, j.rewards, strict=True):
+        for sample, reward in zip(j.question.samples, j.apart if apart else j.rewards, strict=True):
             if reward > -math.inf:
                 groups.setdefault(sample.model if same_author else str(at), []).append((reward, sample.right))
     won = total = 0.0
@@ -352,8 +368,9 @@ def figures(judged: Sequence[Judged], by_part: Sequence[Sequence[Judged]]) -> di
             "broken rightly": {who: percent([row[rule] for row in broken]) for who, rule in breakers.items()},
         },
         "ranks right": {
-            "within a question": [ranks_right(part, False) for part in by_part],
-            "within an author": [ranks_right(part, True) for part in by_part],
+            "within a question": [ranks_right(part) for part in by_part],
+            "within a question, author's mean taken off": [ranks_right(part, apart=True) for part in by_part],
+            "within an author": [ranks_right(part, same_author=True) for part in by_part],
         },
         "pick is of the best author": float(np.mean([p == b for p, b in zip(picks, best, strict=True)])),
         "picks": dict(Counter(picks).most_common()),
@@ -372,16 +389,18 @@ def label_accuracy(questions: Sequence[Question]) -> float:
 
 
 def judge(name: str, questions: list[Question], given: argparse.Namespace) -> dict[str, Any]:
+    """The figures. A reward model that a run before this one made of the same is not trained again."""
     by_part: list[list[Judged]] = []
     start = time.monotonic()
     cut = parts(questions, PARTS, given.seed)
     for at, unseen in enumerate(cut[: 1 if given.quick else PARTS]):
-        folder = given.work / f"{name}-{given.seed}-{at}"
-        shutil.rmtree(folder, ignore_errors=True)
+        folder = given.work / f"{name}-{given.hidden}x{given.layers}-{given.epochs}-{given.seed}-{at}"
         seen = [q for other, part in enumerate(cut) if other != at for q in part]
         model = train(folder, seen, (given.hidden, given.layers), given.epochs, given.seed + at)
         trust = agreement(seen)
-        found = [Judged(q, r, trust) for q, r in zip(unseen, rewards(model, unseen), strict=True)]
+        given_rewards = rewards(model, unseen)
+        liked = mean_rewards(unseen, given_rewards)
+        found = [Judged(q, r, trust, liked) for q, r in zip(unseen, given_rewards, strict=True)]
         by_part.append(found)
         print(f"{name}, part {at + 1}: {time.monotonic() - start:.0f} s", file=sys.stderr)
     return figures([j for part in by_part for j in part], by_part)
@@ -419,7 +438,7 @@ def main() -> None:
     arguments.add_argument("--work", type=Path, default=Path("runs/vote_against_reward_model"))
     arguments.add_argument("--output", type=Path, help="JSON of all figures")
     arguments.add_argument("--hidden", type=int, default=128)
-    arguments.add_argument("--layers", type=int, default=4)
+    arguments.add_argument("--layers", type=int, default=2)
     arguments.add_argument("--epochs", type=int, default=1)
     arguments.add_argument("--seed", type=int, default=0)
     arguments.add_argument("--quick", action="store_true", help="a tenth of the questions, and one part of three")
