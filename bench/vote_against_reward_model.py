@@ -1,12 +1,13 @@
 """What a reward model that was trained on votes adds to the vote: real responses of ten models, a tiny reward model.
 
-    python -m bench.vote_against_reward_model [--data gsm8k mmlu_pro] [--work FOLDER] [--output FILE] [--quick]
+    python -m bench.vote_against_reward_model [--data gsm8k mmlu_pro] [--student MODEL] [--output FILE] [--quick]
 
 $REWARD_DISTILLER_DATA holds what `bench.answer_extraction` reads. Questions are cut into three parts; the responses to
 two of them, labeled by their majority vote, train a reward model by a plain run config (`method: bce`, `scenario:
 responses`), which then judges the third. So every question is judged by a model that saw neither it nor a gold answer;
-gold is read for the accuracies alone. Student and tokenizer are made on the spot, from random weights and the training
-responses: what a pretrained student would learn is not known here. Intervals resample questions, not trainings.
+gold is read for the accuracies alone. Without --student, student and tokenizer are made on the spot, from random
+weights and the training responses: what a pretrained one would learn is not known here. Intervals resample questions,
+not trainings.
 """
 
 from __future__ import annotations
@@ -207,7 +208,7 @@ def make_student(folder: Path, rows: Sequence[dict[str, Any]], hidden: int, laye
     wrapped.save_pretrained(folder)
 
 
-def settings(folder: Path, epochs: int, seed: int) -> dict[str, Any]:
+def settings(folder: Path, student: str, epochs: int, seed: int) -> dict[str, Any]:
     """The run config."""
     return {
         "recipe": "reward_model",
@@ -216,16 +217,17 @@ def settings(folder: Path, epochs: int, seed: int) -> dict[str, Any]:
         "seed": seed,
         "output": str(folder / "run"),
         "responses": [{"path": str(folder / "responses.jsonl")}],
-        "student": {"model": str(folder / "student")},
+        "student": {"model": student},
         "training": {**TRAINING, "epochs": epochs},
     }
 
 
-def train(folder: Path, questions: Sequence[Question], size: tuple[int, int], epochs: int, seed: int) -> RewardModel:
+def train(folder: Path, questions: Sequence[Question], given: argparse.Namespace, seed: int) -> RewardModel:
     rows = labeled(questions)
     write_rows(folder / "responses.jsonl", _once(rows))
-    make_student(folder / "student", rows, *size, seed)
-    config = parse_run(settings(folder, epochs, seed))
+    if given.student is None:
+        make_student(folder / "student", rows, given.hidden, given.layers, seed)
+    config = parse_run(settings(folder, given.student or str(folder / "student"), given.epochs, seed))
     do_run(config, TestbedParts(config.testbed, seed))
     return RewardModel.from_pretrained(str(folder / "run/model"), device="cpu", max_length=MAX_LENGTH)
 
@@ -394,9 +396,10 @@ def judge(name: str, questions: list[Question], given: argparse.Namespace) -> di
     start = time.monotonic()
     cut = parts(questions, PARTS, given.seed)
     for at, unseen in enumerate(cut[: 1 if given.quick else PARTS]):
-        folder = given.work / f"{name}-{given.hidden}x{given.layers}-{given.epochs}-{given.seed}-{at}"
+        student = Path(given.student).name if given.student else f"{given.hidden}x{given.layers}"
+        folder = given.work / f"{name}-{student}-{given.epochs}-{given.seed}-{at}"
         seen = [q for other, part in enumerate(cut) if other != at for q in part]
-        model = train(folder, seen, (given.hidden, given.layers), given.epochs, given.seed + at)
+        model = train(folder, seen, given, given.seed + at)
         trust = agreement(seen)
         given_rewards = rewards(model, unseen)
         liked = mean_rewards(unseen, given_rewards)
@@ -437,6 +440,7 @@ def main() -> None:
     arguments.add_argument("--data", nargs="+", choices=list(DATA), default=list(DATA))
     arguments.add_argument("--work", type=Path, default=Path("runs/vote_against_reward_model"))
     arguments.add_argument("--output", type=Path, help="JSON of all figures")
+    arguments.add_argument("--student", help="a causal LM to start from, instead of one made on the spot")
     arguments.add_argument("--hidden", type=int, default=128)
     arguments.add_argument("--layers", type=int, default=2)
     arguments.add_argument("--epochs", type=int, default=1)
