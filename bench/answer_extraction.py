@@ -3,17 +3,21 @@
     python -m bench.answer_extraction [FOLDER] [--output FILE]
 
 FOLDER ($REWARD_DISTILLER_DATA) holds `gsm8k/test_model_responses.jsonl.gz` and `gsm8k/example_model_solutions.jsonl.gz`
-(responses to GSM8K, with what upstream graded them) and `mmlu_pro/model_responses_700q.jsonl.gz`. Our answer is right
-where it is the same as the gold one. FILE gets every response where ours and the recorded grading differ, one a row.
+(responses to GSM8K, with what upstream graded them), `mmlu_pro/model_responses_700q.jsonl.gz`, and GSM-Plus's gold
+answers in `gsm_plus/gsmplus_testmini.jsonl.gz`. Our answer is right where it is the same as the gold one. FILE gets
+every response where ours and the recorded grading differ, one a row, with the cause. Causes are told from both answers
+and the text, and not from gold; upstream's programs are not here, so what they do is inferred from what they recorded.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,9 @@ from reward_distiller.files import read_rows
 
 SHARES = (0.0, 0.3, 0.5)
 KINDS = ("only ours is right", "only theirs is right", "we find no answer, theirs is right")
+FORMATS = {"gsm8k": "number", "gsm8k examples": "number", "mmlu_pro": "choice"}
+_STATEMENT = re.compile(r"(?:answer is|####):?\s*\(?(-?[\d,.]*\d|[A-J]\b)")
+_SEVERAL = re.compile(r"answer is:? \(?[A-J]\)?(?:,| or| and|/)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -47,14 +54,44 @@ class Graded:
         return KINDS[0] if self.right else KINDS[1 + (self.answer is None)]
 
 
+def cause(row: Graded, format_: AnswerFormat) -> str:
+    """Why ours and the recorded grading differ."""
+    recorded = row.recorded[0] if isinstance(row.recorded, list) and row.recorded else row.recorded
+    theirs = None if recorded in (None, "", []) else format_.extract(f"The answer is {recorded}")
+    if theirs is None:
+        return "they find no answer"
+    if row.answer is None:
+        return "several answers in one statement" if _SEVERAL.search(row.text) else "no final statement, they find one"
+    if format_.same(theirs, row.answer):
+        return "the same answer, graded otherwise"
+    said = [format_.extract(f"The answer is {match[1]}") for match in _STATEMENT.finditer(row.text)]
+    if any(answer is not None and format_.same(answer, theirs) for answer in said):
+        return "several statements: theirs is an earlier one, ours the last"
+    if row.data.startswith("gsm8k") and theirs == str(round(Fraction(row.answer))):
+        return "they round to a whole number"
+    return "other"
+
+
+def gold_of_gsm_plus(folder: Path) -> dict[str, Counter[str]]:
+    """Kind of question -> how its gold answers are written where they are read as a number, and where not."""
+    number = answer_format("number")
+    found: dict[str, Counter[str]] = {}
+    for _, row in read_rows(folder / "gsm_plus/gsmplus_testmini.jsonl.gz"):
+        gold = str(row["answer"])
+        read = number.extract(f"The answer is {gold}")
+        form = "fraction" if "/" in gold else "decimal" if "." in gold else "whole"
+        found.setdefault(row["perturbation_type"], Counter())[form if read else f"not read: {gold}"] += 1
+    return found
+
+
 def responses(folder: Path) -> dict[str, tuple[AnswerFormat, Iterator[tuple[str, str, str, Any, bool, str]]]]:
     """Data set -> format, and of each response: prompt, model, gold, recorded answer and grade, text."""
-    number, choice = answer_format("number"), answer_format("choice")
-    return {
-        "gsm8k": (number, _of_models(folder / "gsm8k/test_model_responses.jsonl.gz", "idx", "gold")),
-        "gsm8k examples": (number, _of_examples(folder / "gsm8k/example_model_solutions.jsonl.gz")),
-        "mmlu_pro": (choice, _of_models(folder / "mmlu_pro/model_responses_700q.jsonl.gz", "question_id", "answer")),
+    read = {
+        "gsm8k": _of_models(folder / "gsm8k/test_model_responses.jsonl.gz", "idx", "gold"),
+        "gsm8k examples": _of_examples(folder / "gsm8k/example_model_solutions.jsonl.gz"),
+        "mmlu_pro": _of_models(folder / "mmlu_pro/model_responses_700q.jsonl.gz", "question_id", "answer"),
     }
+    return {data: (answer_format(FORMATS[data]), rows) for data, rows in read.items()}
 
 
 def _of_models(path: Path, prompt: str, gold: str) -> Iterator[tuple[str, str, str, Any, bool, str]]:
@@ -117,7 +154,8 @@ def main() -> None:
     arguments.add_argument("folder", nargs="?", type=Path)
     arguments.add_argument("--output", type=Path)
     given = arguments.parse_args()
-    rows = graded(given.folder or Path(fill_data_folder("$REWARD_DISTILLER_DATA")))
+    folder = given.folder or Path(fill_data_folder("$REWARD_DISTILLER_DATA"))
+    rows = graded(folder)
     groups = by_model(rows)
     print("| data | model | responses | agree | " + " | ".join(KINDS) + " | no answer |")
     print("|---|---|" + "---:|" * (3 + len(KINDS)))
@@ -128,11 +166,31 @@ def main() -> None:
         print(f"| {' | '.join(map(str, cells))} |")
     for data in dict.fromkeys(data for data, _ in groups):
         print(f"\n{data}: {agreement([row for row in rows if row.data == data]):.4f} agree")
+    causes = {id(row): cause(row, answer_format(FORMATS[row.data])) for row in rows if row.kind}
+    print_causes([(row, causes[id(row)]) for row in rows if row.kind])
     print_votes(groups)
+    print_gsm_plus(gold_of_gsm_plus(folder))
     if given.output:
-        exceptions = [json.dumps({"kind": row.kind, **asdict(row)}, ensure_ascii=False) for row in rows if row.kind]
+        exceptions = [
+            json.dumps({"kind": row.kind, "cause": causes[id(row)], **asdict(row)}, ensure_ascii=False)
+            for row in rows
+            if row.kind
+        ]
         given.output.write_text("".join(f"{line}\n" for line in exceptions), encoding="utf-8")
         print(f"\n{len(exceptions)} exceptions in {given.output}")
+
+
+def print_causes(exceptions: list[tuple[Graded, str]]) -> None:
+    print("\n| data | exception | cause | responses |\n|---|---|---|---:|")
+    counts = Counter((row.data, str(row.kind), why) for row, why in exceptions)
+    for (data, kind, why), count in sorted(counts.items(), key=lambda item: (item[0][:2], -item[1])):
+        print(f"| {data} | {kind} | {why} | {count} |")
+
+
+def print_gsm_plus(found: dict[str, Counter[str]]) -> None:
+    print("\n| GSM-Plus, gold answers | rows | as they are written |\n|---|---:|---|")
+    for kind, forms in found.items():
+        print(f"| {kind} | {forms.total()} | {', '.join(f'{count} {form}' for form, count in forms.most_common())} |")
 
 
 def print_votes(groups: dict[tuple[str, str], list[Graded]]) -> None:

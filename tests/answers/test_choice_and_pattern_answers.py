@@ -43,6 +43,12 @@ CHOICE = answer_format("choice")
         ("A. is wrong\nB. is wrong\nC. is", None),
         ("(A) is wrong\n(B) means", None),
         ("C. is right\nSo it is\nC. the third", "C"),
+        # a heading in the plural is no statement
+        ("Let us go through the possible answers:\nA. is too small\nB. is too large\nSo it is (C).", "C"),
+        ("We look at the answers:\n\nA. is wrong\nB. is cut", None),
+        ("The answer is (C).\n\nThe other answers:\nA. is too small", "C"),
+        ("Answers: C", "C"),
+        ("The answer is:\nC. the third", "C"),
         # several, or none
         ("The answer is (C) or (D).", None),
         ("The answer is C and D", None),

@@ -18,7 +18,7 @@ def rows() -> list[Graded]:
     return graded(FOLDER)
 
 
-@pytest.mark.parametrize(("data", "floor"), [("gsm8k", 0.995), ("gsm8k examples", 0.999), ("mmlu_pro", 0.978)])
+@pytest.mark.parametrize(("data", "floor"), [("gsm8k", 0.995), ("gsm8k examples", 0.999), ("mmlu_pro", 0.98)])
 def test_answers_are_graded_as_they_were_upstream(rows, data, floor):
     assert agreement([row for row in rows if row.data == data]) >= floor
 

@@ -2,7 +2,8 @@ r"""Final answers of multiple-choice tasks (MMLU-Pro: letters A to J). Knows let
 
 The last statement counts: `\boxed{C}`, "the answer is (C)", "Answer: C". Without one, the last line: "C", "C. text",
 "**C**", or one letter in brackets somewhere in it. A bare "A" or "I" before further words is an article or a pronoun;
-two letters in one statement, or a "not", are no answer, nor is the last of several lines "A. text", "B. text".
+two letters in one statement, or a "not", are no answer, nor is the last of several lines "A. text", "B. text", nor the
+first line under "the possible answers:".
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ class ChoiceAnswers:
         text = final_part(response).translate(_FULL_WIDTH).replace("\u00a0", " ")
         found, cut = boxes(text)
         statements = [(start, content) for start, _, content in found]
-        markers = [match.end() for match in _MARKER.finditer(text)][-MARKERS:]
+        markers = [match.end() for match in _MARKER.finditer(text) if not _heads_list(match, text)][-MARKERS:]
         statements += [(place, statement_behind(text, place)) for place in markers]
         if cut:
             return None
@@ -102,6 +103,14 @@ class ChoiceAnswers:
         letters = {letter for letter in self._bracketed.findall(last) if letter in self._upper}  # (c) may be a list's
         letters |= {letter for letter in _BOLD.findall(lines[-1]) if letter in self._upper}
         return letters.pop() if len(letters) == 1 and not _NOT.search(last) else None
+
+
+def _heads_list(match: re.Match[str], text: str) -> bool:
+    """Whether a marker is a heading in the plural, with nothing behind it on its line."""
+    if not match[0].lower().startswith("answers"):
+        return False
+    end = text.find("\n", match.end())
+    return not text[match.end() : end if end >= 0 else None].strip(" *_#:\r\t")
 
 
 def _plain(text: str) -> str:
