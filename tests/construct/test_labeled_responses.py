@@ -47,7 +47,7 @@ def test_pairs_are_of_different_rewards_within_a_prompt_and_bounded():
         ("r0", "r2", 4.5),
         ("r2", "r1", 4.5),
     }
-    assert balance.reasons["dropped"] == {"all its responses have the same reward": 1}
+    assert balance.reasons["dropped"] == {"no two of its responses have rewards that differ enough": 1}
     few, _ = pairs_within(responses(*[1, 0] * 10), 8, 0)
     assert len({(p.chosen, p.rejected) for p in few}) == 8
 
@@ -70,6 +70,13 @@ def test_the_nearest_pairs_differ_in_the_fewest_words():
     ties = [LabeledResponse(Prompt.from_text("p"), f"word{at}", at % 2) for at in range(12)]
     drawn = {tuple(p.id for p in pairs_within(ties, 3, seed, nearest=True)[0]) for seed in range(5)}
     assert len(drawn) == 5
+
+
+def test_pairs_whose_rewards_hardly_differ_can_be_left_out():
+    own = [*responses(1, 0.8, 0.5), *responses(0.5, 0.4, prompt="q")]
+    pairs, balance = pairs_within(own, 8, 0, min_margin=0.3)
+    assert {(p.chosen, p.rejected) for p in pairs} == {("r0", "r2"), ("r1", "r2")}
+    assert balance.reasons["dropped"] == {"no two of its responses have rewards that differ enough": 1}
 
 
 def test_the_teacher_s_first_right_response_stands_with_a_prompt_s_pairs():

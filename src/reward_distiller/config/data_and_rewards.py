@@ -51,6 +51,7 @@ class LearnedReward(Section):
     loss: Loss | None = Field(None, description="unset: bce where no judge is, and pairs by bradley_terry where one is")
     alpha: float = Field(0.0, ge=0, lt=1, description="weight of the NLL of a right response of the teacher, beside it")
     pairs_per_prompt: int = Field(8, ge=1, description="of different rewards; bce reads single responses")
+    min_margin: float = Field(0.0, ge=0, le=1, description="by which the rewards of a pair differ at least")
     pairing: Pairing = Field("drawn", description="which of them: drawn, or those that differ in the fewest words")
     student: Student | None = Field(None, description="what it is trained from; unset: the model of the policy")
     training: Training = Training()
@@ -209,6 +210,7 @@ class DataAndRewards(WholeRun):
             "scenario": "responses",
             "responses": [{"made_by": {"run": run}, "run_file": "responses.jsonl"} for run in labeled],
             "pairs_per_prompt": given.pairs_per_prompt,
+            "min_margin": given.min_margin,
             "pairing": given.pairing,
             "student": _dump(student),
             "training": _dump(given.training),

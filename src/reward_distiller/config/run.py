@@ -54,6 +54,7 @@ class Config(WholeRun):
         [], description="scenario responses: rows with `prompt`, `response` and `reward` from 0 to 1"
     )
     pairs_per_prompt: int = Field(8, ge=1, description="scenario responses: pairs of different rewards")
+    min_margin: float = Field(0.0, ge=0, le=1, description="by which the rewards of a pair differ at least")
     pairing: Pairing = Field("drawn", description="which of them: drawn, or those that differ in the fewest words")
     candidates: list[ChatModel] = Field([], description="unlabeled scenario: who writes the responses that are drawn")
     teacher: ChatModel | None = Field(None, description="unset: recorded; scores and responses are read from the rows")

@@ -74,13 +74,13 @@ def singles(responses: Sequence[LabeledResponse]) -> list[Pair]:
 
 
 def pairs_within(
-    responses: Sequence[LabeledResponse], per_prompt: int, seed: int, nearest: bool = False
+    responses: Sequence[LabeledResponse], per_prompt: int, seed: int, nearest: bool = False, min_margin: float = 0.0
 ) -> tuple[list[Pair], Balance]:
-    """Up to `per_prompt` pairs of a prompt's responses with different rewards, drawn without replacement.
+    """Up to `per_prompt` pairs of a prompt's responses whose rewards differ, by `min_margin` at least.
 
-    With `nearest`, those that differ in the fewest words (Levenshtein), drawn among equals: what is left between the
+    They are drawn without replacement. With `nearest`, those that differ in the fewest words (Levenshtein), drawn among equals: what is left between the
     two is what the reward is about, as in a refined pair of RM-Distiller. The draw depends on the seed and the prompt
-    alone. A prompt whose responses all got the same is dropped.
+    alone. A prompt without such a pair is dropped.
     """
     of_prompt: dict[str, list[LabeledResponse]] = {}
     for response in responses:
@@ -89,9 +89,9 @@ def pairs_within(
     balance = Balance("pair within prompts", "prompts", len(of_prompt))
     pairs = []
     for identity, own in of_prompt.items():
-        unequal = [(w, l) for w in own for l in own if w.reward > l.reward]
+        unequal = [(w, l) for w in own for l in own if w.reward > l.reward and w.reward - l.reward >= min_margin]
         if not unequal:
-            balance.lose("dropped", "all its responses have the same reward", identity)
+            balance.lose("dropped", "no two of its responses have rewards that differ enough", identity)
             continue
         drawn = random.Random(f"pairs:{seed}:{identity}").sample(unequal, len(unequal))
         if nearest:

@@ -200,8 +200,9 @@ def construct_into(folder: Path, config: Config, parts: Parts, *, offline: bool 
 
 def _constructed_of_responses(folder: Path, config: Config, inputs: Inputs) -> Constructed:
     """Nobody is asked: the pseudo-rewards are there."""
+    nearest = config.pairing == "nearest"
     pairs, balance = pairs_within(
-        inputs.responses, config.pairs_per_prompt, config.seed, nearest=config.pairing == "nearest"
+        inputs.responses, config.pairs_per_prompt, config.seed, nearest=nearest, min_margin=config.min_margin
     )
     balances = [inputs.balance, balance]
     _write_balances(folder, balances)
