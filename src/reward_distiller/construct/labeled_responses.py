@@ -78,9 +78,9 @@ def pairs_within(
 ) -> tuple[list[Pair], Balance]:
     """Up to `per_prompt` pairs of a prompt's responses whose rewards differ, by `min_margin` at least.
 
-    They are drawn without replacement. With `nearest`, they are those that differ in the fewest words (Levenshtein), drawn
-    among equals: what is left between the two is what the reward is about, as in a refined pair of RM-Distiller. The
-    draw depends on the seed and the prompt alone. A prompt without such a pair is dropped.
+    They are drawn without replacement. With `nearest`, they are those that differ in the fewest words (Levenshtein),
+    drawn among equals: what is left between the two is what the reward is about, as in a refined pair of RM-Distiller.
+    The draw depends on the seed and the prompt alone. A prompt without such a pair is dropped.
     """
     of_prompt: dict[str, list[LabeledResponse]] = {}
     for response in responses:
