@@ -124,6 +124,14 @@ def test_ablations_share_what_they_have_in_common(tmp_path):
     assert store.key(one) != store.key(other)
 
 
+def test_terms_of_the_user_can_be_the_whole_reward():
+    config = whole(Path("somewhere"), reward="terms")
+    config["reinforcement"]["rewards"] = {"short": {"length": 10}}
+    runs = {name: made.run for name, made in parse_run(config).made.items()}
+    assert list(runs) == ["teacher", "warm_up", "policy_1"]
+    assert set(runs["policy_1"]["rewards"]) == {"short"}
+
+
 def test_pairs_are_the_default_where_a_judge_gives_grades():
     config = whole(Path("somewhere"))
     del config["reward_model"]["loss"]
@@ -139,6 +147,7 @@ def test_pairs_are_the_default_where_a_judge_gives_grades():
         ({"reward": "judge", "labels": {"answers": {"format": "testbed"}}}, "labels.judge"),
         ({"labels": {"consensus": "given"}}, "vote is the teacher's"),
         ({"student": {"made_by": {"run": {}}}}, "name a model"),
+        ({"reward": "terms"}, "needs `reinforcement.rewards`"),
         ({"rewards": "model"}, "unknown key"),
     ],
 )

@@ -86,10 +86,10 @@ class DataAndRewards(WholeRun):
     budget: Caps = Caps()
     warm_up: WarmUp = WarmUp()
     reward_model: LearnedReward = LearnedReward()
-    reward: Literal["model", "labels", "judge", "truth", "none"] = Field(
+    reward: Literal["model", "labels", "judge", "truth", "terms", "none"] = Field(
         "model",
         description="what is maximised: the reward model; the pseudo-rewards themselves; the judge's scores of all "
-        "responses; the testbed's truth, an upper bound; none: the warm-up is all",
+        "responses; the testbed's truth, an upper bound; terms: `reinforcement.rewards` alone; none: SFT is all",
     )
     reinforcement: Reinforcement = Reinforcement()
     rounds: int = Field(1, ge=1, description="times that the student is sampled, its reward model made, and trained")
@@ -110,6 +110,8 @@ class DataAndRewards(WholeRun):
             raise ValueError("student: name a model; the warm-up trains it")
         if self.test_teacher and self.evaluation.prompts is None:
             raise ValueError("test_teacher needs `evaluation.prompts`")
+        if self.reward == "terms" and not self.reinforcement.rewards:
+            raise ValueError("reward: terms needs `reinforcement.rewards`")
         if self.reward == "none" and self.rounds > 1:
             raise ValueError("reward: none has no rounds")
         return self
@@ -150,9 +152,8 @@ class DataAndRewards(WholeRun):
                 terms["model"] = {"made_by": {"run": model}}
             elif self.reward == "truth":
                 terms["truth"] = {"truth": True}
-            else:
-                labels = self._by_consensus(judges_all=self.reward == "judge")
-                terms["labels"] = {"labels": labels}
+            elif self.reward in ("labels", "judge"):
+                terms["labels"] = {"labels": self._by_consensus(judges_all=self.reward == "judge")}
             runs[f"policy_{number}"] = policy = self._policy(runs[TEACHER], policy, terms)
         return runs
 
