@@ -29,6 +29,7 @@ from reward_distiller.testbed.wire import LARGEST_HEAD, Malformed, Reply, Reques
 
 COMPLETIONS, LIST, WRITTEN = "/v1/chat/completions", "/v1/models", "/testbed/written"
 WAITING_CONNECTIONS = 1024  # a client may open all its connections at once
+LARGE = 2**16  # bytes of an answer that a connection may not take at once
 MOST_ALTERNATIVES = 20  # OpenAI's limit on top_logprobs
 
 
@@ -142,9 +143,19 @@ class ModelServer:
         return request.stays
 
     async def _write(self, writer: asyncio.StreamWriter, answer: Reply, stays: bool, billed: str | None = None) -> None:
-        """`billed`: the SHA-256 of the body whose answer counts once it is written."""
+        """`billed`: the SHA-256 of the body whose answer counts once it is written.
+
+        The last byte of a large answer leaves by itself, when all others have left, so that nobody who has read the
+        answer finds it not counted yet.
+        """
+        data = answer.encoded(stays)
+        if len(data) > LARGE:
+            writer.transport.set_write_buffer_limits(high=0)  # drained is sent
+            writer.write(data[:-1])
+            await writer.drain()
+            data = data[-1:]
         with self.lock:
-            writer.write(answer.encoded(stays))
+            writer.write(data)
             if not writer.transport.get_write_buffer_size():
                 if not writer.transport.is_closing():  # as it is where the client was gone
                     self._count(billed)
