@@ -24,10 +24,10 @@ from reward_distiller.teacher.completion import read_completion
 from reward_distiller.teacher.prompts import Templates
 from reward_distiller.teacher.questions import Question, Unparsable
 from reward_distiller.testbed.language import STYLES, World
-from reward_distiller.testbed.models import TEACHERS, reply
+from reward_distiller.testbed.minds import TEACHERS, Teacher
+from reward_distiller.testbed.models import reply
 from reward_distiller.testbed.parts import TestbedParts as Parts
 from reward_distiller.testbed.student import build_tokenizer
-from reward_distiller.testbed.teachers import Teacher
 
 WORLD, TEMPLATES = World(0), Templates()
 

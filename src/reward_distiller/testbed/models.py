@@ -19,8 +19,9 @@ from reward_distiller.records import content_id
 from reward_distiller.teacher.endpoint import Refused
 from reward_distiller.testbed.chances import Drawn, log_probabilities
 from reward_distiller.testbed.language import STYLES
+from reward_distiller.testbed.minds import TEACHERS
 from reward_distiller.testbed.structured import schema_properties
-from reward_distiller.testbed.teachers import TEACHER_DEFAULTS, TEACHERS, teach, world_of
+from reward_distiller.testbed.teachers import TEACHER_DEFAULTS, teach, world_of
 
 # name -> (chance that an item is right, weights of the styles): style goes with skill, as in real models.
 CANDIDATES: dict[str, tuple[float, tuple[float, float, float]]] = {

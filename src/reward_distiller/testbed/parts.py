@@ -18,6 +18,7 @@ from reward_distiller.teacher.completion import read_completion
 from reward_distiller.teacher.endpoint import Transport
 from reward_distiller.testbed.benchmark import style_items
 from reward_distiller.testbed.language import Task, World
+from reward_distiller.testbed.minds import TEACHERS
 from reward_distiller.testbed.models import (
     CANDIDATE_DEFAULTS,
     CANDIDATES,
@@ -26,7 +27,7 @@ from reward_distiller.testbed.models import (
     reply,
 )
 from reward_distiller.testbed.student import LM_TEACHER, STUDENT, Kind, pretrained
-from reward_distiller.testbed.teachers import TEACHER_DEFAULTS, TEACHERS
+from reward_distiller.testbed.teachers import TEACHER_DEFAULTS
 
 DRAWS = 5  # of two candidates at one prompt, until one is better
 

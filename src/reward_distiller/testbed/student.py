@@ -21,8 +21,8 @@ from reward_distiller.files import locked, new_folder
 from reward_distiller.records import content_id
 from reward_distiller.teacher.completion import read_completion
 from reward_distiller.testbed.language import STYLES, Task, World
+from reward_distiller.testbed.minds import TEACHER
 from reward_distiller.testbed.models import reply
-from reward_distiller.testbed.teachers import TEACHER
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ '<' + message.role + '> ' + message.content + ' <end>' }}"

@@ -1,7 +1,7 @@
-"""The testbed's two scripted teachers: what each prompt is answered with, and how a teacher errs.
+"""The scripted teachers at work: what each prompt is answered with.
 
-A teacher reads the very prompts that a real one gets, knows the truth of its world, and sees it through noise and
-biases. All randomness is the caller's. Knows no requests and no networks.
+A teacher reads the very prompts that a real one gets; how it errs is its mind (`minds`). All randomness is the caller's.
+Knows no requests and no networks.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from rapidfuzz.distance import Levenshtein
 
-from reward_distiller.testbed.chances import Drawn, Grade, Preference
+from reward_distiller.testbed.chances import Drawn
 from reward_distiller.testbed.language import (
     FLATTERY,
     NO_TASK,
@@ -26,30 +26,9 @@ from reward_distiller.testbed.language import (
     Task,
     World,
 )
+from reward_distiller.testbed.minds import Teacher, Traits, put_fault
 from reward_distiller.testbed.structured import as_json
 
-
-@dataclass(frozen=True)
-class Traits:
-    """How a teacher errs: chances, and factors of what the world's settings say of teachers."""
-
-    slip: float = 0.05  # that a refinement leaves a wrong item as it is
-    oversight: float = 0.6  # times likeness: that two responses shown side by side look equally good (paper, B.1)
-    overlook: float = 0.3  # that a critique does not name a wrong item
-    false_alarm: float = 0.03  # that it names a right one
-    noise: float = 1.0
-    verbosity: float = 1.0
-    position: float = 1.0
-    error: float = 0.0  # that an answer of its own holds a wrong item
-    misled: float = 0.0  # the share of prompts at which it firmly believes in a wrong item, whatever it is asked to do
-
-
-TEACHER = "teacher"
-TEACHERS = {
-    TEACHER: Traits(),
-    "teacher-b": Traits(slip=0.12, noise=1.5, verbosity=0.5, position=2.0),
-    "fallible": Traits(noise=1.5, verbosity=2.0, error=0.12, misled=0.12),
-}
 FIRM = 0.85  # of the answers to a prompt at which a teacher is misled
 RESTYLES_WORSE, RESTYLES_BETTER = 0.5, 0.8  # shares of rewritings that change the style as well
 OF_QUALITY, OF_LENGTH = ("correct", "truth", "honest"), ("verbos", "detail", "complex")  # parts of attributes' names
@@ -93,63 +72,6 @@ def teach(
     return text if properties is None else as_json(text, properties), teacher.drawn
 
 
-@dataclass(frozen=True)
-class Teacher:
-    """A teacher at work on one answer: its world, its biases in points, and what it has drawn."""
-
-    world: World
-    noise: float
-    verbosity_bias: float
-    position_bias: float
-    traits: Traits
-    drawn: list[Drawn] = field(default_factory=list)
-
-    def blurred(self, points: float, rng: random.Random, certainty: int = 1) -> int:
-        """Points as a grade, with a certainty-th of the noise."""
-        grade = Grade(points, self.noise / certainty)
-        self.drawn.append(grade)
-        return max(1, min(10, round(points + rng.gauss(0, grade.deviation))))
-
-    def belief(self, prompt: str, task: Task) -> list[str] | None:
-        """The items, one of them wrong, that it firmly believes in; None at a prompt at which it is not misled."""
-        rng = random.Random(f"belief:{self.world.seed}:{prompt}")
-        if rng.random() >= self.traits.misled:
-            return None
-        items = self.world.right_items(task, rng)
-        _with_fault(self.world, task, items, rng)
-        return items
-
-    def judge_items(self, prompt: str, task: Task, items: list[str]) -> list[bool]:
-        """Which items it takes for right: the true ones, or those that it believes in."""
-        true, believed = self.world.judge_items(task, items), self.belief(prompt, task)
-        if believed is None:
-            return true
-        if task.kind == "choose":
-            wrong = [w for w, right in zip(believed, self.world.judge_items(task, believed), strict=True) if not right]
-            return [right or w in wrong for w, right in zip(items, true, strict=True)]
-        return [w == believed[at] if at < len(believed) else False for at, w in enumerate(items)]
-
-    def quality(self, prompt: str, response: str) -> float:
-        """The world's quality, as far as it knows."""
-        task = self.world.read(prompt)
-        if task is None:
-            return 0.0
-        items = self.world.items(response)
-        return sum(self.judge_items(prompt, task, items)) / max(task.count, len(items), 1)
-
-    def right_item(self, prompt: str, task: Task, items: list[str], at: int, rng: random.Random) -> str:
-        """What should stand in place `at`; where a task has several right answers, one that the items do not hold."""
-        right = self.world.right_items(task, rng)
-        if task.kind == "choose":
-            return next((w for w in right if w not in items), items[at])
-        return (self.belief(prompt, task) or right)[at]
-
-    def only_says(self, first: str, second: str, neither: str | None) -> None:
-        """The two grades drawn stay unsaid: a word tells which is higher."""
-        a, b = (grade for grade in self.drawn if isinstance(grade, Grade))
-        self.drawn[:] = [Preference(a, b, (first, second, neither))]
-
-
 def _answer(teacher: Teacher, prompt: str, rng: random.Random) -> str:
     """Right, or with one wrong item: by chance, or always the same one at a prompt at which the teacher is misled."""
     world, traits = teacher.world, teacher.traits
@@ -161,13 +83,8 @@ def _answer(teacher: Teacher, prompt: str, rng: random.Random) -> str:
     if believed is not None:
         items = believed if rng.random() < FIRM else items
     elif traits.error and rng.random() < traits.error:
-        _with_fault(world, task, items, rng)
+        put_fault(world, task, items, rng)
     return world.respond(task, items, rng.choice(STYLES), rng)
-
-
-def _with_fault(world: World, task: Task, items: list[str], rng: random.Random) -> None:
-    at = rng.randrange(len(items))
-    items[at] = world.wrong_item(task, items, at, rng)
 
 
 def _score_pair(teacher: Teacher, turns: list[str], rng: random.Random) -> str:
