@@ -1,7 +1,7 @@
 """The scripted teachers at work: what each prompt is answered with.
 
-A teacher reads the very prompts that a real one gets; how it errs is its mind (`minds`). All randomness is the caller's.
-Knows no requests and no networks.
+A teacher reads the very prompts that a real one gets; `minds` says how it errs. All randomness is the caller's. Knows
+no requests and no networks.
 """
 
 from __future__ import annotations
