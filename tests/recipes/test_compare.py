@@ -22,7 +22,7 @@ import yaml
 from micro import cli, command, micro_config
 
 from reward_distiller.config import Comparison, load_comparison, load_config, parse_config
-from reward_distiller.errors import ConfigError, DataError, MissingExtra, RewardDistillerError
+from reward_distiller.errors import ConfigError, DataError, MissingExtra, RewardDistillerError, RunFailed
 from reward_distiller.files import locked
 from reward_distiller.recipes import compare as recipe
 from reward_distiller.recipes.compare import compare, missing, planned
@@ -373,6 +373,27 @@ def test_what_another_command_makes_is_waited_for(tmp_path: Path) -> None:
     run_side_by_side([job], 1)
     thread.join()
     assert not job.beside(".log").exists()
+
+
+def test_a_job_waits_for_those_that_it_stands_on_and_for_no_others(tmp_path: Path) -> None:
+    looked: list[str] = []
+
+    def job(name: str, *after: str) -> Job:
+        def is_done() -> bool:
+            looked.append(name)
+            return True
+
+        return Job(name, tmp_path / name, ("no", "such", "command"), is_done, frozenset(tmp_path / a for a in after))
+
+    run_side_by_side([job("c", "b", "a"), job("b", "a"), job("d"), job("a", "made before")], 2)
+    assert looked == ["d", "a", "b", "c"]
+
+
+def test_what_stands_on_a_job_that_failed_is_not_started(tmp_path: Path) -> None:
+    failing = Job("a run", tmp_path / "a", ("no", "such", "command"), lambda: False)
+    above = Job("another", tmp_path / "b", (), lambda: pytest.fail("it has started"), frozenset([tmp_path / "a"]))
+    with pytest.raises(RunFailed, match="a run"):
+        run_side_by_side([above, failing], 2)
 
 
 # -- figures and the table --------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from reward_distiller.recipes.comparison_figures import (
     with_summaries,
 )
 from reward_distiller.recipes.comparison_table import table
-from reward_distiller.recipes.made import job_of, stages
+from reward_distiller.recipes.made import job_of, jobs_below
 from reward_distiller.recipes.parts import Parts
 from reward_distiller.recipes.side_by_side import run_side_by_side
 from reward_distiller.recipes.store import Store
@@ -87,9 +87,9 @@ def compare(comparison: Comparison, parts_of: Callable[[AnyRun], Parts]) -> dict
         if to_do:
             _check(runs, to_do, comparison.seeds[0], parts_of)
             processes = comparison.processes or _processes([run.config for run in to_do])
-            for stage in stages([run.config for run in to_do], store):  # what runs stand on comes before them
-                run_side_by_side(stage, processes)
-            run_side_by_side([job_of(run.title, run.key, run.config, store) for run in to_do], processes)
+            jobs = jobs_below([run.config for run in to_do], store)
+            jobs += [job_of(run.title, run.key, run.config, store) for run in to_do]
+            run_side_by_side(jobs, processes)
         results = _collected(comparison, runs, store)
         _write(Path(comparison.output), results, draw=not no_plot)
         if no_plot:

@@ -1,4 +1,4 @@
-"""The runs that other runs stand on (`made_by`): made in the store, in child processes, the deepest first."""
+"""The runs that other runs stand on (`made_by`): made in the store, in child processes, each when it can be."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ COMMANDS = {"rl": "rl"}  # of the other recipes: run
 
 def make(config: AnyRun, store: Store) -> None:
     """Make all runs that this one stands on and that the store does not have."""
-    for stage in stages([config], store):
-        run_side_by_side(stage, 1)
+    run_side_by_side(jobs_below([config], store), 1)
 
 
-def stages(configs: Sequence[AnyRun], store: Store) -> list[list[Job]]:
-    """What is missing of all that these runs stand on; each stage stands on those before it alone."""
-    found: list[list[Job]] = []
+def jobs_below(configs: Sequence[AnyRun], store: Store) -> list[Job]:
+    """What is missing of all that these runs stand on, first what most stands on."""
+    found: list[Job] = []  # a run may be at several depths: its deepest place counts
     below = {store.key(c): c for config in configs for c in _stood_on(config, store)}
     while below:
         missing = {key: config for key, config in below.items() if store.results(key, config) is None}
         if missing:
-            found.insert(0, [job_of(title_of(config), key, config, store) for key, config in missing.items()])
+            found = [job_of(title_of(config), key, config, store) for key, config in missing.items()] + found
         below = {store.key(c): c for config in missing.values() for c in _stood_on(config, store)}
-    return found
+    return list({job.folder: job for job in found}.values())
 
 
 def _stood_on(config: AnyRun, store: Store) -> list[AnyRun]:
@@ -46,6 +45,7 @@ def job_of(title: str, key: str, config: AnyRun, store: Store) -> Job:
         place,
         (COMMANDS.get(config.recipe, "run"), f"{place}.yaml"),
         lambda: store.results(key, config) is not None,
+        frozenset(store.place(store.key(below)) for below in _stood_on(config, store)),
     )
     write_text(job.beside(".yaml"), dump_yaml(config))
     return job

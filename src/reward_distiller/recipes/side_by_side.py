@@ -37,12 +37,16 @@ def _failure(title: str, code: int, log: Path) -> RunFailed:
 
 @dataclass(frozen=True)
 class Job:
-    """One command of ours. FOLDER.lock says who runs it, FOLDER.log takes what it prints."""
+    """One command of ours. FOLDER.lock says who runs it, FOLDER.log takes what it prints.
+
+    It starts when no job of the folders that it is `after` is left.
+    """
 
     title: str
     folder: Path
     arguments: tuple[str, ...]
     is_done: Callable[[], bool]
+    after: frozenset[Path] = frozenset()
 
     def beside(self, ending: str) -> Path:
         return self.folder.with_name(self.folder.name + ending)
@@ -57,13 +61,18 @@ class _Child:
 
 
 def run_side_by_side(jobs: Sequence[Job], processes: int) -> None:
-    """Run all jobs, at most `processes` at once. After a failure no more are started, and the first one is raised."""
+    """Run all jobs, at most `processes` at once, earlier ones first where they can start.
+
+    After a failure no more are started, and the first one is raised.
+    """
     waiting, failures = list(jobs), list[RunFailed]()
     with _children() as running:
         while running or (waiting and not failures):
             for job in [] if failures else list(waiting):
                 if len(running) >= processes:
                     break
+                if job.after & {other.folder for other in [*waiting, *(child.job for child in running)]}:
+                    continue
                 if (held := _hold(job)) is None:  # another command runs it
                     continue
                 waiting.remove(job)
