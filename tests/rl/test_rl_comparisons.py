@@ -13,7 +13,7 @@ from micro_rl import rl_config
 
 from reward_distiller.config import Config, RLConfig, load_comparison, load_rl_config, load_run
 from reward_distiller.recipes.compare import planned
-from reward_distiller.recipes.made import stages
+from reward_distiller.recipes.made import jobs_below
 from reward_distiller.recipes.store import Store
 
 
@@ -82,10 +82,11 @@ def test_what_runs_stand_on_is_planned_once(there: Path) -> None:
     store = Store(comparison.store_path)
     runs = planned(comparison, store)
     assert [type(run.config) for run in runs] == [RLConfig] * 3
-    (stage,) = stages([run.config for run in runs], store)
-    assert sorted(job.arguments[0] for job in stage) == ["rl", "run", "run"]
+    jobs = jobs_below([run.config for run in runs], store)
+    assert not any(job.after & {other.folder for other in jobs} for job in jobs)
+    assert sorted(job.arguments[0] for job in jobs) == ["rl", "run", "run"]
     sft = next(run for run in runs if run.arm == "SFT")
-    assert store.place(sft.key) in [job.folder for job in stage]  # the arm is the run that the others stand on
+    assert store.place(sft.key) in [job.folder for job in jobs]  # the arm is the run that the others stand on
 
 
 def test_a_whole_comparison_of_policies(there: Path) -> None:
