@@ -11,6 +11,7 @@ import typer
 from reward_distiller import __version__
 from reward_distiller.cli import batch, ledger, policy, prepare, quarantine, testbed
 from reward_distiller.cli import compare as comparing
+from reward_distiller.cli import doctor as examining
 from reward_distiller.cli import evaluate as evaluating
 from reward_distiller.cli import rl as training
 from reward_distiller.cli import serve as serving
@@ -38,6 +39,7 @@ app.add_typer(prepare.app, name="prepare")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(testbed.app, name="testbed")
 app.command()(comparing.compare)
+app.command()(examining.doctor)
 app.command()(evaluating.evaluate)
 app.command()(evaluating.ratings)
 app.command()(serving.serve)
