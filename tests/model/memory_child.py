@@ -51,7 +51,7 @@ def main() -> None:
         **given["config"],
     )
     settings = Training(pairs_per_step=16, epochs=2, max_length=1024, threads=1, device="cpu", **given["training"])
-    encoded, _ = encode_pairs(pairs(16, 340), chat, settings.max_length, tiny.FULL_READING)
+    encoded, _ = encode_pairs(pairs(8, 340), chat, settings.max_length, tiny.FULL_READING)
     objective = Objective(margin_regression, pair_weight=0.8, nll_weight=0.2)
 
     def train(network):  # type: ignore[no-untyped-def]

@@ -17,30 +17,36 @@ from reward_distiller.model.chat import ChatFormat
 from reward_distiller.model.loading import build_network
 from reward_distiller.model.memory import Shape, slots, training_memory
 
-FACTOR = 1.5  # that docs/training.md states
+FACTOR, PADDED_FACTOR = 1.5, 2.0  # that docs/training.md states
 TESTS = Path(__file__).parents[1]
 SMALL = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 8, "intermediate_size": 768}
 WIDE = {"hidden_size": 512, "num_hidden_layers": 3, "num_attention_heads": 8, "intermediate_size": 1536}
 
+SHARED = {**SMALL, "num_key_value_heads": 2}  # heads share keys
+EACH = {**SMALL, "num_key_value_heads": 8}
+BUDGET = {"tokens_per_batch": 4096}
+CASES = {
+    "trees": {"architecture": "Llama", "config": EACH, "training": BUDGET},
+    "checkpointed": {
+        "architecture": "Qwen2",
+        "config": SHARED,
+        "training": {**BUDGET, "gradient_checkpointing": True},
+    },
+    "vocabulary": {
+        "architecture": "Llama",
+        "vocabulary": 20_000,
+        "config": {**WIDE, "num_key_value_heads": 8},
+        "training": {"tokens_per_batch": 2048},
+    },
+    "padded": {"architecture": "Qwen2", "config": SHARED, "training": {**BUDGET, "layout": "padded"}},
+    "bf16": {"architecture": "Llama", "config": EACH, "training": {**BUDGET, "precision": "bf16"}},
+}
+
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the kernel keeps no peak that can be reset")
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"architecture": "Llama", "config": {**SMALL, "num_key_value_heads": 8}, "training": {}},
-        {"architecture": "Qwen2", "config": {**SMALL, "num_key_value_heads": 2}, "training": {"layout": "padded"}},
-        {"architecture": "Llama", "config": {**SMALL, "num_key_value_heads": 8}, "training": {"precision": "bf16"}},
-        {
-            "architecture": "Qwen2",
-            "config": {**SMALL, "num_key_value_heads": 2},
-            "training": {"gradient_checkpointing": True},
-        },
-        {"architecture": "Llama", "vocabulary": 20_000, "config": {**WIDE, "num_key_value_heads": 8}, "training": {}},
-    ],
-    ids=["trees", "padded", "bf16", "checkpointed", "vocabulary"],
-)
-def test_the_peak_of_a_real_training_is_within_the_stated_factor(given):
-    given["training"] = {"tokens_per_batch": 2048 if "vocabulary" in given else 4096, **given["training"]}
+@pytest.mark.parametrize("case", CASES)
+def test_the_peak_of_a_real_training_is_within_the_stated_factor(case):
+    given = CASES[case]
     child = subprocess.run(
         [sys.executable, str(TESTS / "model" / "memory_child.py"), json.dumps(given)],
         capture_output=True,
@@ -51,7 +57,8 @@ def test_the_peak_of_a_real_training_is_within_the_stated_factor(given):
     )
     assert child.returncode == 0, child.stderr
     measured = json.loads(child.stdout.splitlines()[-1])
-    assert measured["peak"] / FACTOR < measured["estimate"] < measured["peak"] * FACTOR, measured
+    factor = PADDED_FACTOR if case == "padded" else FACTOR
+    assert measured["peak"] / factor < measured["estimate"] < measured["peak"] * factor, measured
 
 
 def test_parameters_are_counted_as_they_will_be():

@@ -13,6 +13,7 @@ from reward_distiller.cli import batch, ledger, policy, prepare, quarantine, tes
 from reward_distiller.cli import compare as comparing
 from reward_distiller.cli import doctor as examining
 from reward_distiller.cli import evaluate as evaluating
+from reward_distiller.cli import preview as previewing
 from reward_distiller.cli import rl as training
 from reward_distiller.cli import serve as serving
 from reward_distiller.cli.compare import parts_of
@@ -42,6 +43,7 @@ app.command()(comparing.compare)
 app.command()(examining.doctor)
 app.command()(evaluating.evaluate)
 app.command()(evaluating.ratings)
+app.command()(previewing.preview)
 app.command()(serving.serve)
 app.command()(training.rl)
 
