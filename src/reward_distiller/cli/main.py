@@ -13,6 +13,7 @@ from reward_distiller.cli import batch, ledger, policy, prepare, quarantine, tes
 from reward_distiller.cli import compare as comparing
 from reward_distiller.cli import doctor as examining
 from reward_distiller.cli import evaluate as evaluating
+from reward_distiller.cli import init as beginning
 from reward_distiller.cli import preview as previewing
 from reward_distiller.cli import rl as training
 from reward_distiller.cli import serve as serving
@@ -41,6 +42,7 @@ app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(testbed.app, name="testbed")
 app.command()(comparing.compare)
 app.command()(examining.doctor)
+app.command()(beginning.init)
 app.command()(evaluating.evaluate)
 app.command()(evaluating.ratings)
 app.command()(previewing.preview)
