@@ -10,15 +10,16 @@ import pytest
 import tiny
 import yaml
 from micro import cli, micro_config, write_config
+from running import save_model
 
-from reward_distiller.config import load_run, parse_config
+from reward_distiller.config import load_run, parse_config, parse_run
 from reward_distiller.model.memory import Memory
 from reward_distiller.recipes.doctor.diagnosis import diagnose
 from reward_distiller.recipes.doctor.endpoints import check_endpoints
 from reward_distiller.recipes.doctor.extras import EXTRAS, check_extras
 from reward_distiller.recipes.doctor.machine import GIB, check_machine
 from reward_distiller.recipes.doctor.places import check_data, check_output
-from reward_distiller.recipes.doctor.student import check_student, fit
+from reward_distiller.recipes.doctor.student import check_policy, check_student, fit
 from reward_distiller.testbed.server import serve
 
 KEY = "sk-not-to-be-shown"
@@ -220,6 +221,19 @@ def test_a_student_that_does_not_fit(tmp_path):
     (tmp_path / "lm" / "config.json").write_text(json.dumps({**config, **large, "head_dim": 128}))
     run = parse_config(micro_config(tmp_path, student={"model": path}))
     assert levels(check_student(run))["student's memory"] == "problem"
+
+
+def test_a_policy_needs_a_reward_model_that_is_one(tmp_path):
+    lm, reward_model = saved(tmp_path / "lm", tiny.CHATML), save_model(tmp_path / "rm")
+    rewards = {"good": {"model": str(reward_model)}, "lm": {"model": lm}, "gone": {"model": str(tmp_path / "none")}}
+    rl = {"recipe": "rl", "algorithm": "ppo", "output": str(tmp_path / "run"), "policy": {"model": lm}}
+    run = parse_run({**rl, "prompts": {"testbed": {"count": 2}}, "rewards": rewards})
+    assert levels(check_policy(run)) == {
+        "rewards.good": "ok",
+        "rewards.lm": "problem",
+        "rewards.gone": "problem",
+        "policy's chat template": "ok",
+    }
 
 
 def test_what_is_tight_is_a_warning():

@@ -1,4 +1,4 @@
-"""The student of a run: its chat template, and whether its training fits into memory. Loads no weights.
+"""The models of a run: their chat templates, and whether a student's training fits into memory. Loads no weights.
 
 Of a model on the Hub the config and the tokenizer are fetched, as any run does first.
 """
@@ -11,14 +11,15 @@ from typing import Any
 import torch
 import transformers
 
-from reward_distiller.config import Config, RLConfig, fill_data_folder
+from reward_distiller.config import Config, RewardSource, RLConfig, fill_data_folder
 from reward_distiller.errors import ModelError, RewardDistillerError
 from reward_distiller.methods import method_named
 from reward_distiller.model.chat import load_tokenizer, read_template
-from reward_distiller.model.loading import UNREADABLE, device_of, scratch_config
+from reward_distiller.model.loading import UNREADABLE, device_of, is_classifier, scratch_config
 from reward_distiller.model.memory import Memory, Shape, training_memory
 from reward_distiller.recipes.doctor.findings import Finding, ok, problem, warning
 from reward_distiller.recipes.doctor.machine import available_memory, gib
+from reward_distiller.recipes.doctor.runs import sections
 from reward_distiller.recipes.doctor.template import check_template
 from reward_distiller.recipes.store import TESTBED
 
@@ -43,6 +44,10 @@ def check_student(run: Config) -> Iterator[Finding]:
 
 
 def check_policy(run: RLConfig) -> Iterator[Finding]:
+    """And the reward models that it is trained with."""
+    for place, source in sections(run, RewardSource):
+        if source.model is not None:
+            yield _reward_model(place, source.model)
     policy = run.policy
     if policy.model in (None, TESTBED):
         return
@@ -51,6 +56,16 @@ def check_policy(run: RLConfig) -> Iterator[Finding]:
         yield from check_template("policy's chat template", _tokenizer(str(policy.model), policy.chat_template, plain))
     except RewardDistillerError as error:
         yield problem("policy", str(error))
+
+
+def _reward_model(place: str, path: str) -> Finding:
+    try:
+        config = _config(path, {})
+    except RewardDistillerError as error:
+        return problem(place, str(error), "Distil one first: reward-distiller run CONFIG")
+    if not is_classifier(config) or config.num_labels != 1:
+        return problem(place, f"{path} is no reward model", "Name a classifier with one label")
+    return ok(place, f"{path} is a reward model")
 
 
 def _tokenizer(path: str, template: str | None, plain: dict[str, Any]) -> Any:
