@@ -138,6 +138,12 @@ class ClusterError(RewardDistillerError):
     exit_code = 14
 
 
+class ProblemsFound(RewardDistillerError):
+    """The doctor has found what would stop a run."""
+
+    exit_code = 16
+
+
 class RunFailed(RewardDistillerError):
     """One of the runs that a command started; it ends with that run's exit code."""
 

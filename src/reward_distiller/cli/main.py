@@ -11,7 +11,10 @@ import typer
 from reward_distiller import __version__
 from reward_distiller.cli import batch, ledger, policy, prepare, quarantine, testbed
 from reward_distiller.cli import compare as comparing
+from reward_distiller.cli import doctor as examining
 from reward_distiller.cli import evaluate as evaluating
+from reward_distiller.cli import init as beginning
+from reward_distiller.cli import preview as previewing
 from reward_distiller.cli import rl as training
 from reward_distiller.cli import serve as serving
 from reward_distiller.cli.compare import parts_of
@@ -38,8 +41,11 @@ app.add_typer(prepare.app, name="prepare")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(testbed.app, name="testbed")
 app.command()(comparing.compare)
+app.command()(examining.doctor)
+app.command()(beginning.init)
 app.command()(evaluating.evaluate)
 app.command()(evaluating.ratings)
+app.command()(previewing.preview)
 app.command()(serving.serve)
 app.command()(training.rl)
 

@@ -111,23 +111,25 @@ def load_network(
     return build_network(lm, chat, seed, attributes)
 
 
+def scratch_config(scratch: Scratch, vocabulary: int) -> transformers.Qwen2Config:
+    return transformers.Qwen2Config(
+        vocab_size=vocabulary,
+        hidden_size=scratch.hidden,
+        num_hidden_layers=scratch.layers,
+        num_attention_heads=scratch.heads,
+        num_key_value_heads=scratch.heads,
+        intermediate_size=3 * scratch.hidden,
+        max_position_embeddings=4096,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+
+
 def scratch_lm(scratch: Scratch, vocabulary: int, seed: int) -> Any:
     """A small Qwen2 with random weights."""
     torch.manual_seed(seed)
-    return transformers.Qwen2ForCausalLM(
-        transformers.Qwen2Config(
-            vocab_size=vocabulary,
-            hidden_size=scratch.hidden,
-            num_hidden_layers=scratch.layers,
-            num_attention_heads=scratch.heads,
-            num_key_value_heads=scratch.heads,
-            intermediate_size=3 * scratch.hidden,
-            max_position_embeddings=4096,
-            tie_word_embeddings=True,
-            bos_token_id=None,
-            eos_token_id=None,
-        )
-    )
+    return transformers.Qwen2ForCausalLM(scratch_config(scratch, vocabulary))
 
 
 def build_network(lm: Any, chat: ChatFormat, seed: int, attributes: int = 1) -> RewardNetwork:

@@ -1,0 +1,34 @@
+"""`reward-distiller doctor`: what would stop a run, before it is started."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from reward_distiller.config import load_run
+from reward_distiller.errors import ProblemsFound
+from reward_distiller.recipes.doctor.diagnosis import diagnose
+
+
+def doctor(
+    config: Annotated[str | None, typer.Argument(metavar="[CONFIG]", help="YAML file of a run")] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[key.sub=value ...]", help="changes to the config")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON list of all findings")] = False,
+) -> None:
+    """Look at the machine, and at all that a config needs of it. Sends no prompt, costs nothing, leaves nothing behind.
+
+    Example: reward-distiller doctor configs/openai-teacher.yaml output=runs/mine
+    """
+    findings = []
+    for finding in diagnose(load_run(config, overrides or []) if config else None):
+        findings.append(finding)
+        if not as_json:
+            typer.echo(finding.line)
+    if as_json:
+        typer.echo(json.dumps([finding.as_dict() for finding in findings], indent=2, ensure_ascii=False))
+    if problems := sum(finding.level == "problem" for finding in findings):
+        raise ProblemsFound(f"{problems} {'problem' if problems == 1 else 'problems'} would stop a run")

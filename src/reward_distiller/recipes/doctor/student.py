@@ -1,0 +1,107 @@
+"""The models of a run: their chat templates, and whether a student's training fits into memory. Loads no weights.
+
+Of a model on the Hub the config and the tokenizer are fetched, as any run does first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import transformers
+
+from reward_distiller.config import Config, RewardSource, RLConfig, fill_data_folder
+from reward_distiller.errors import ModelError, RewardDistillerError
+from reward_distiller.methods import method_named
+from reward_distiller.model.chat import load_tokenizer, read_template
+from reward_distiller.model.loading import UNREADABLE, device_of, is_classifier, scratch_config
+from reward_distiller.model.memory import Memory, Shape, training_memory
+from reward_distiller.recipes.doctor.findings import Finding, ok, problem, warning
+from reward_distiller.recipes.doctor.machine import available_memory, gib
+from reward_distiller.recipes.doctor.runs import sections
+from reward_distiller.recipes.doctor.template import check_template
+from reward_distiller.recipes.store import TESTBED
+
+OVERHEAD = 2**30  # bytes: the libraries and a GPU's context
+TIGHT = 0.75  # share of the memory from which on an estimate may be wrong by what is left (docs/training.md)
+
+
+def check_student(run: Config) -> Iterator[Finding]:
+    student = run.student
+    if student.model == TESTBED:
+        yield ok("student", "the testbed's, of under a million parameters")
+        return
+    path = student.from_scratch.tokenizer if student.from_scratch else str(student.model)
+    plain = {"revision": student.revision, "trust_remote_code": student.trust_remote_code}
+    try:
+        tokenizer = _tokenizer(fill_data_folder(path), student.chat_template, plain)
+        yield from check_template("student's chat template", tokenizer)
+        config = scratch_config(student.from_scratch, len(tokenizer)) if student.from_scratch else _config(path, plain)
+        yield _fit(run, config)
+    except RewardDistillerError as error:
+        yield problem("student", str(error))
+
+
+def check_policy(run: RLConfig) -> Iterator[Finding]:
+    """And the reward models that it is trained with."""
+    for place, source in sections(run, RewardSource):
+        if source.model is not None:
+            yield _reward_model(place, source.model)
+    policy = run.policy
+    if policy.model in (None, TESTBED):
+        return
+    plain = {"revision": policy.revision, "trust_remote_code": policy.trust_remote_code}
+    try:
+        yield from check_template("policy's chat template", _tokenizer(str(policy.model), policy.chat_template, plain))
+    except RewardDistillerError as error:
+        yield problem("policy", str(error))
+
+
+def _reward_model(place: str, path: str) -> Finding:
+    try:
+        config = _config(path, {})
+    except RewardDistillerError as error:
+        return problem(place, str(error), "Distil one first: reward-distiller run CONFIG")
+    if not is_classifier(config) or config.num_labels != 1:
+        return problem(place, f"{path} is no reward model", "Name a classifier with one label")
+    return ok(place, f"{path} is a reward model")
+
+
+def _tokenizer(path: str, template: str | None, plain: dict[str, Any]) -> Any:
+    tokenizer = load_tokenizer(path, **plain)
+    if template:
+        tokenizer.chat_template = read_template(fill_data_folder(template))
+    return tokenizer
+
+
+def _config(path: str, plain: dict[str, Any]) -> Any:
+    try:
+        return transformers.AutoConfig.from_pretrained(path, **plain)
+    except UNREADABLE as error:
+        raise ModelError(f"no model can be loaded from {path} ({str(error).splitlines()[0]})") from error
+
+
+def _fit(run: Config, config: Any) -> Finding:
+    device = device_of(run.training.device)
+    stages = method_named(run.method).stages(run)
+    regularized = any(stage.objective.regularized for stage in stages)
+    need = training_memory(Shape.of(config, run.student.lora), run.training, run.student.lora, regularized=regularized)
+    have = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
+    return fit(need, have, device.type)
+
+
+def fit(need: Memory, have: float, device: str) -> Finding:
+    """What an estimate says beside so many free bytes of a device."""
+    check, total = "student's memory", need.total + OVERHEAD
+    parts = ", ".join(f"{name} {gib(size)}" for name, size in vars(need).items())
+    found = f"about {gib(total)} of {gib(have)} on {device} in one process ({parts})"
+    mend = (
+        "Lower training.tokens_per_batch, set training.gradient_checkpointing or student.lora, or train in several "
+        "processes (docs/training.md)"
+    )
+    if total > have:
+        return problem(check, found, mend)
+    if total > TIGHT * have:
+        return warning(check, found, f"It may not fit. {mend}")
+    return ok(check, found)
