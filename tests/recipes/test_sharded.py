@@ -173,6 +173,15 @@ def holder(path: Path) -> int | None:
     return None
 
 
+def stop(pid: int) -> None:
+    """Stop a process and wait until each of its threads has: a signal is only on its way when `kill` returns."""
+    os.kill(pid, signal.SIGSTOP)
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):  # the thread has ended
+            while stat.read_text().rpartition(")")[2].split()[0] not in "TZX":
+                time.sleep(0.001)
+
+
 def in_flight(ledger: Path) -> bool:
     """Whether an attempt of the ledger has no outcome; not where its writer holds it back."""
     try:
@@ -200,7 +209,7 @@ def test_on_a_cluster_of_two_nodes_a_worker_that_is_killed_loses_nothing(tmp_pat
             while not killed and server.written < calls:
                 if server.written > calls // 8 and (pid := holder(ledger)):
                     with suppress(ProcessLookupError):  # it may have ended by itself
-                        os.kill(pid, signal.SIGSTOP)  # so that what is in flight stays so
+                        stop(pid)  # so that what is in flight stays so
                         if in_flight(ledger):
                             os.kill(pid, signal.SIGKILL)
                             killed.append(pid)
