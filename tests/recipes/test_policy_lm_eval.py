@@ -183,10 +183,31 @@ def test_a_server_that_fails_leaves_nothing_and_tells_no_key(data, tmp_path, cap
             evaluate_by_lm_eval(place, Asked(["gsm8k"], data), tmp_path / "out")
     with pytest.raises(EndpointError, match="did not answer"):  # nobody listens there any more
         evaluate_by_lm_eval(place, Asked(["gsm8k"], data), tmp_path / "out")
-    assert [each.name for each in tmp_path.iterdir()] == ["data"]
+    assert sorted(each.name.partition("-")[0] for each in tmp_path.iterdir()) == ["data", "out.responses"]
+    assert KEY.encode() not in next(tmp_path.glob("out.responses*")).read_bytes()
     assert "[PLANTED_KEY]" in caplog.text  # lm-eval's errors repeat the headers of a request
     assert KEY not in caplog.text + "".join(capfd.readouterr())
     assert "never retrieved" not in caplog.text
+
+
+def test_an_evaluation_that_was_cut_off_asks_for_what_is_missing_only(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("reward_distiller.recipes.lm_eval_models.RETRIES", 1)
+    with server(solve) as (url, asked):
+        place, tasks = PolicyPlace("m", url, concurrent=1), Asked(["gsm8k", "gsm_plus"], data)
+        whole = evaluate_by_lm_eval(place, tasks, tmp_path / "whole")
+    every = len(asked)
+    down = []
+    with server(lambda request: "FAIL" if len(answered) >= 5 and not down else solve(request)) as (url, answered):
+        place = PolicyPlace("m", url, concurrent=1)
+        with pytest.raises(EndpointError, match="did not answer"):
+            evaluate_by_lm_eval(place, tasks, tmp_path / "out")
+        down.append("no more")
+        before = len(answered)
+        found = evaluate_by_lm_eval(place, tasks, tmp_path / "out")
+    assert len(answered) - before == every - 4  # the fifth answer was the first failure
+    assert found["benchmarks"] == whole["benchmarks"]
+    assert rows(tmp_path / "out") == rows(tmp_path / "whole")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["data", "out", "whole"]
 
 
 def test_a_local_policy_is_asked_through_its_chat_template(policy, data, tmp_path):

@@ -66,7 +66,7 @@ def open_policy(place: PolicyPlace) -> Any:
         # Where no header is given, lm-eval sends $OPENAI_API_KEY to whatever server it is told to ask.
         header = {"Authorization": f"Bearer {key}"} if key else {"Accept": "application/json"}
         kind = "local-chat-completions" if place.chat else "local-completions"
-        return get_model(kind)(
+        lm = get_model(kind)(
             model=place.model,
             base_url=place.url,
             header=header,
@@ -75,6 +75,10 @@ def open_policy(place: PolicyPlace) -> Any:
             tokenizer_backend="none",
             tokenized_requests=False,
         )
+        texts_of = lm.parse_generations
+        # lm-eval's cache puts responses behind a missing one in the wrong places.
+        lm.parse_generations = lambda **answer: [text or "" for text in texts_of(**answer)]
+        return lm
     chat = load_chat(place.model)
     end = chat.end_token_id()
     if end is None:

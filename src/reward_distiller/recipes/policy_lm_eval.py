@@ -1,8 +1,9 @@
 """Recipe `policy lm-eval`: a policy's accuracy on GSM8K, GSM-Plus and MMLU-Pro, asked by lm-eval (Gao et al., 2024).
 
 The folder holds results.json, table.md and every response with its grade (samples.jsonl), and is there whole or not at
-all. Our tasks read local files and grade by `reward_distiller.answers`; the standard ones are lm-eval's own, data and
-grading. Knows no benchmark's rules.
+all. Until then the responses are in a file beside it, lm-eval's own cache, so a killed evaluation goes on. Our tasks
+read local files and grade by `reward_distiller.answers`; the standard ones are lm-eval's own, data and grading. Knows
+no benchmark's rules.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from reward_distiller.files import fingerprint, new_folder, write_json, write_ro
 from reward_distiller.model.chat import first_line
 from reward_distiller.recipes.lm_eval_models import PolicyPlace, import_lm_eval, open_policy, quiet
 from reward_distiller.recipes.policy_results import markdown, shown
+from reward_distiller.records import content_id
 
 TASKS = tuple(lm_eval_tasks.LOCAL_TASKS)
 NEXT_QUESTION = "\nQuestion:"  # where a base model, asked in plain text, goes on to make up another
@@ -67,7 +69,8 @@ def evaluate_by_lm_eval(place: PolicyPlace, asked: Asked, output: Path) -> dict[
         lm = open_policy(place)
         if place.url is None:
             _check_room(lm, loaded["tasks"].values(), asked.max_tokens)
-        found = _ask(harness, lm, manager, loaded, place, asked)
+        responses = _responses(place, output)
+        found = _ask(harness, lm, manager, loaded, place, asked, responses)
     benchmarks: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     for name in asked.tasks:
@@ -96,7 +99,18 @@ def evaluate_by_lm_eval(place: PolicyPlace, asked: Asked, output: Path) -> dict[
         write_rows(folder / "samples.jsonl", rows)
         write_text(folder / "table.md", "\n".join(_table(name, one) for name, one in benchmarks.items()))
         write_json(folder / "results.json", results)
+    _file(responses).unlink(missing_ok=True)
     return results
+
+
+def _responses(place: PolicyPlace, output: Path) -> Path:
+    """Where the responses of this very policy are kept while they come, beside the output; as lm-eval is told it."""
+    policy = [place.url, place.model] if place.url else [fingerprint(place.model)]
+    return output.with_name(f"{output.name}.responses-{content_id(policy)}")
+
+
+def _file(responses: Path) -> Path:
+    return responses.with_name(f"{responses.name}_rank0.db")
 
 
 def _load(asked: Asked) -> tuple[Any, Any]:
@@ -120,7 +134,7 @@ def _load(asked: Asked) -> tuple[Any, Any]:
         ) from error
 
 
-def _ask(harness: Any, lm: Any, manager: Any, loaded: Any, place: PolicyPlace, asked: Asked) -> Any:
+def _ask(harness: Any, lm: Any, manager: Any, loaded: Any, place: PolicyPlace, asked: Asked, responses: Path) -> Any:
     """lm-eval's results and samples. Raises EndpointError where a server failed for good."""
     settings = {"max_gen_toks": asked.max_tokens, "until": None if place.chat else [NEXT_QUESTION]}
     try:
@@ -134,6 +148,7 @@ def _ask(harness: Any, lm: Any, manager: Any, loaded: Any, place: PolicyPlace, a
             fewshot_as_multiturn=place.chat,
             gen_kwargs={name: value for name, value in settings.items() if value is not None} or None,
             bootstrap_iters=0,
+            use_cache=str(responses),
         )
     except (OSError, aiohttp.ClientError, ValueError, LookupError) as error:
         if place.url is None:
@@ -173,8 +188,7 @@ def _sample(task: str, sample: Mapping[str, Any]) -> Sample:
 
 
 def _response(sample: Mapping[str, Any]) -> str:
-    """The response, empty where a server sent none."""
-    return str(sample["resps"][0][0] or "")
+    return str(sample["resps"][0][0])
 
 
 def _prompt(sample: Mapping[str, Any]) -> Any:

@@ -58,7 +58,7 @@ Groups = dict[str, Any]  # group -> name -> figure
 
 def run_pseudo_rewards(config: PseudoRewards, parts: Parts) -> dict[str, Any]:
     """Do the whole run, what it stands on first; give what results.json holds."""
-    check_pseudo_rewards(config, parts)
+    _check_settings(config, parts)
     with run_folder(config) as folder:
         store = store_of(config)
         make(config, store)
@@ -74,14 +74,18 @@ def run_pseudo_rewards(config: PseudoRewards, parts: Parts) -> dict[str, Any]:
 
 def check_pseudo_rewards(config: PseudoRewards, parts: Parts) -> None:
     """Find out before anything is made or paid for what would stop the run."""
+    _check_settings(config, parts)
+    if config.prompts.made_by is None:
+        check_judge(config.labels, _queries(config, parts, store_of(config))[0])
+
+
+def _check_settings(config: PseudoRewards, parts: Parts) -> None:
     for model in config.chat_models:
         check_environment(model)
         parts.chat_model(model)
     form_of(config.labels.answers, parts)
     Templates(config.annotation.templates)
     device_of(config.device)
-    if config.prompts.made_by is None:
-        check_judge(config.labels, _queries(config, parts, store_of(config))[0])
 
 
 def _queries(config: PseudoRewards, parts: Parts, store: Store) -> tuple[list[Query], Balance]:
