@@ -12,7 +12,6 @@ The paper's peers review each other batch by batch along a curriculum; this is o
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from reward_distiller.config import Config, DataAndRewards, load_run, parse_config
 from reward_distiller.construct.pairs import read_pairs, write_pairs
 from reward_distiller.evaluate.statistics import mean_interval, paired_difference
+from reward_distiller.evaluate.style_matrix import style_accuracy
 from reward_distiller.files import write_json
 from reward_distiller.model.reward_model import RewardModel
 from reward_distiller.recipes.reward_model import train_on_pairs
@@ -64,9 +64,8 @@ def of_seed(path: str, seed: int, share: float, folder: Path) -> dict[str, dict[
     wrong = {pair.id for pair in pairs if not is_right(pair, parts)}
     found = {}
     for name, out in left_out.items():
-        made = train(run, [pair for pair in pairs if pair.id not in out], folder / name)
-        figures = json.loads((made / "results.json").read_text("utf-8"))["testbed"]
-        found[name] = {figure: figures[figure]["value"] for figure in FIGURES}
+        kept = [pair for pair in pairs if pair.id not in out]
+        found[name] = accuracies(train(run, kept, folder / name) if out else Path(run.output), parts)
         left = len(pairs) - len(out)
         found[name] |= {"pairs": float(left), "wrong": 100 * len(wrong - out) / left}
     return found
@@ -86,10 +85,16 @@ def train(run: Config, pairs: Sequence[Pair], folder: Path) -> Path:
     write_pairs(file, pairs)
     data = run.model_dump(mode="json")
     data |= {"scenario": "labeled", "responses": [], "pairs": {"path": str(file)}, "output": str(folder)}
-    data["evaluation"] |= {"testbed_prompts": TEST_PROMPTS, "testbed_tasks": list(run.testbed.tasks)}
     config = parse_config(data)
     train_on_pairs(config, TestbedParts(config.testbed, config.seed))
     return folder
+
+
+def accuracies(folder: Path, parts: TestbedParts) -> dict[str, float]:
+    """In percent, on pairs of which one response has one wrong item, by the styles of both."""
+    model = RewardModel.from_pretrained(str(folder / "model"), device="cpu")
+    found = style_accuracy(parts.style_items(TEST_PROMPTS, parts.world.tasks), model.score_rows)
+    return {name: figure.value for name, figure in found.items()}
 
 
 def by_margin(folder: Path, pairs: Sequence[Pair]) -> list[str]:
