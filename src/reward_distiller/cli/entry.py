@@ -39,12 +39,8 @@ def entry() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     if has_siblings():
         _end_with_parent()
-    import transformers
-
     from reward_distiller.cli.main import app
 
-    transformers.utils.logging.disable_progress_bar()  # ours say more
-    transformers.utils.logging.set_verbosity_error()
     try:
         app()
     except RewardDistillerError as error:
