@@ -24,15 +24,23 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def track(label: str, total: int) -> Iterator[Callable[[], None]]:
-    """Yield a function to call once for each of `total` pieces of work."""
+def track(label: str, total: int, note: Callable[[], str] = str) -> Iterator[Callable[[], None]]:
+    """Yield a function to call once for each of `total` pieces of work. `note` says what else is known by now."""
+    done, start = 0, time.monotonic()
     if sys.stderr.isatty():
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
-        with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
-            task = progress.add_task(label, total=total)
-            yield lambda: progress.advance(task)
+        more = (TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False))
+        with Progress(*columns, *more, console=console) as progress:
+            task = progress.add_task(label, total=total, note="")
+
+            def forward() -> None:
+                nonlocal done
+                done += 1
+                rate = f"{done / max(time.monotonic() - start, 1e-9):.3g}/s"
+                progress.update(task, advance=1, note=", ".join(filter(None, (rate, note()))))
+
+            yield forward
         return
-    done, start = 0, time.monotonic()
     last = start
 
     def advance() -> None:
@@ -41,7 +49,9 @@ def track(label: str, total: int) -> Iterator[Callable[[], None]]:
         now = time.monotonic()
         if now - last > PLAIN_EVERY:
             last = now
-            say(f"{label}: {done}/{total}, {(now - start) / done * (total - done):.0f} s left")
+            rate = done / (now - start)
+            left = f"{rate:.3g}/s, {(total - done) / rate:.0f} s left"
+            say(", ".join(filter(None, (f"{label}: {done}/{total}", left, note()))))
 
     yield advance
-    say(f"{label}: {done}/{total} in {time.monotonic() - start:.1f} s")
+    say(", ".join(filter(None, (f"{label}: {done}/{total} in {time.monotonic() - start:.1f} s", note()))))

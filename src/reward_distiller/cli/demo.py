@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from reward_distiller.cli.compare import parts_of
+from reward_distiller.cli.options import Overrides
 from reward_distiller.config import load_comparison
 from reward_distiller.recipes import demo as recipe
 
@@ -16,9 +17,7 @@ from reward_distiller.recipes import demo as recipe
 def demo(
     seed: Annotated[int, typer.Option(help="decides prompts, draws and training order")] = 0,
     output: Annotated[str, typer.Option(help="run folder")] = "runs/demo",
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[key.sub=value ...]", help="changes to the configs of the arms")
-    ] = None,
+    overrides: Overrides = None,
 ) -> None:
     """Distil on the built-in testbed with Bradley-Terry and with RM-Distiller, and compare them."""
     own = [f"output={output}", f"seeds=[{seed}]", f"changes={json.dumps(overrides or [])}"]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
+from reward_distiller.cli.options import AsJson, Overrides, show
 from reward_distiller.config import load_run
 from reward_distiller.errors import ProblemsFound
 from reward_distiller.recipes.doctor.diagnosis import diagnose
@@ -14,10 +14,8 @@ from reward_distiller.recipes.doctor.diagnosis import diagnose
 
 def doctor(
     config: Annotated[str | None, typer.Argument(metavar="[CONFIG]", help="YAML file of a run")] = None,
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[key.sub=value ...]", help="changes to the config")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON list of all findings")] = False,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
 ) -> None:
     """Look at the machine, and at all that a config needs of it. Sends no prompt, costs nothing, leaves nothing behind.
 
@@ -29,6 +27,6 @@ def doctor(
         if not as_json:
             typer.echo(finding.line)
     if as_json:
-        typer.echo(json.dumps([finding.as_dict() for finding in findings], indent=2, ensure_ascii=False))
+        show([finding.as_dict() for finding in findings], "", as_json)
     if problems := sum(finding.level == "problem" for finding in findings):
         raise ProblemsFound(f"{problems} {'problem' if problems == 1 else 'problems'} would stop a run")

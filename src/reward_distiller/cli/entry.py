@@ -6,6 +6,7 @@ Errors of ours end in one message and their exit code, never in a traceback. A c
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -39,6 +40,7 @@ def entry() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     if has_siblings():
         _end_with_parent()
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # imported, it says what it lacks on a CPU
     from reward_distiller.cli.main import app
 
     try:

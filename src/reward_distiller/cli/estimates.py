@@ -1,9 +1,10 @@
-"""A run's estimate as a table: calls, tokens and money of each step, low and high, and their sums."""
+"""A run's estimate: calls, tokens and money of each step, low and high; as a table with their sums, and as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from decimal import Decimal
+from typing import Any
 
 from reward_distiller.construct.estimate import StepEstimate
 from reward_distiller.teacher.cost import NOTHING, Cost
@@ -23,6 +24,20 @@ def estimate_table(rows: Sequence[StepEstimate]) -> str:
     return text_table([titles, *lines, total]) + (
         "\nlow to high, of what is not in the ledger; an unusable answer is asked for again, which comes on top"
     )
+
+
+def estimates_json(rows: Sequence[StepEstimate]) -> list[dict[str, Any]]:
+    """A row for each step, for scripts; money is None where no price tells it."""
+
+    def amounts(cost: Cost) -> dict[str, Any]:
+        money = None if cost.money is None else float(cost.money)
+        return {"input_tokens": cost.input_tokens, "output_tokens": cost.output_tokens, "money": money}
+
+    return [
+        {"step": row.step, "model": row.model, "calls": row.calls, "in_ledger": row.bought}
+        | {"low": amounts(row.low), "high": amounts(row.high)}
+        for row in rows
+    ]
 
 
 def _amounts(low: Cost, high: Cost) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from reward_distiller.cli.options import AsJson, show
 from reward_distiller.config import World, load_config
 from reward_distiller.errors import ConfigError
 from reward_distiller.evaluate.benchmarks import BENCHMARKS, benchmark_named
@@ -58,6 +59,7 @@ def evaluate(
         str | None, typer.Option(metavar="CONFIG", help="its teacher writes the critiques that the model reads")
     ] = None,
     token_env: Annotated[str | None, typer.Option(help="environment variable with a server's bearer token")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Judge a reward model as its benchmarks do, with an interval on every figure.
 
@@ -96,13 +98,13 @@ def evaluate(
             bias_audit=bias_audit,
             training=training_prompts(trained_on) if trained_on else None,
         )
-    typer.echo(table(results, details=False))
-    typer.echo(f"all figures: {folder / 'results.json'}")
+    show(results, f"{table(results, details=False)}\nall figures: {folder / 'results.json'}", as_json)
 
 
 def ratings(
     file: Annotated[str, typer.Argument(metavar="FILE", help="rows: response, system, rater, score (1 to 5), prompt")],
     output: Annotated[str | None, typer.Option(help="folder of results.json and table.md")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Several people's scores of responses: means by system with intervals, and how far the raters agree.
 
@@ -113,7 +115,7 @@ def ratings(
     if output:
         write_json(Path(output) / "results.json", results)
         write_text(Path(output) / "table.md", text)
-    typer.echo(text)
+    show(results, text, as_json)
 
 
 def _critic(config: str) -> AbstractContextManager[TeacherCritic]:

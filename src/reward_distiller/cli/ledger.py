@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from reward_distiller.cli.options import AsJson
+from reward_distiller.cli.options import show as show_results
 from reward_distiller.config import load_config
 from reward_distiller.errors import LedgerError
 from reward_distiller.teacher import ledger_check, ledger_prune, ledger_show
@@ -31,7 +32,7 @@ def ledger() -> None:
 @app.command()
 def stats(
     file: File,
-    as_json: Annotated[bool, typer.Option("--json", help="numbers for programs")] = False,
+    as_json: AsJson = False,
     config: Annotated[
         str | None, typer.Option(metavar="CONFIG", help="a run's config: money, by the prices of its models")
     ] = None,
@@ -46,7 +47,7 @@ def stats(
         prices = prices_of(settings.chat_models)
     with Ledger.read(file) as opened:
         found = report(opened, prices)
-    typer.echo(json.dumps(found.as_json(), indent=2, ensure_ascii=False) if as_json else found.as_text())
+    show_results(found.as_json(), found.as_text(), as_json)
 
 
 @app.command()

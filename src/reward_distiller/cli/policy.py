@@ -9,6 +9,7 @@ import typer
 
 from reward_distiller.cli.compare import parts_of
 from reward_distiller.cli.evaluate import options_of
+from reward_distiller.cli.options import AsJson, Overrides, show, show_folder
 from reward_distiller.config import World, load_rl_config
 from reward_distiller.evaluate.policy import POLICY_BENCHMARKS, policy_benchmark_named
 from reward_distiller.evaluate.policy.responses import read_responses
@@ -54,6 +55,7 @@ def evaluate(
     upstream_compat: Annotated[
         bool, typer.Option("--upstream-compat", help="read a judge's answers as the benchmark's own scripts do")
     ] = False,
+    as_json: AsJson = False,
 ) -> None:
     """A policy's figures on a benchmark, with an interval on each.
 
@@ -65,7 +67,7 @@ def evaluate(
     asked = PolicyJudge(judge, options_of(judge_options), not no_logprobs, upstream_compat)
     tasks, rows = load_tasks(chosen, path or None), read_responses(responses)
     evaluate_policy(chosen, tasks, rows, asked, Path(output), TestbedParts(World(), seed=0))
-    _show(output)
+    show_folder(output, as_json)
 
 
 @app.command()
@@ -77,6 +79,7 @@ def win_rate(
     judge_format: Annotated[str, typer.Option(help=f"how a judge is asked: {', '.join(PAIRWISE)}")] = "pairwise_scores",
     reasoning: Annotated[bool, typer.Option("--reasoning", help="a judge reasons before its verdict")] = False,
     judge_options: Options = "{}",
+    as_json: AsJson = False,
 ) -> None:
     """How often A's response is preferred to B's, over the prompts of both, each pair shown in both orders.
 
@@ -85,23 +88,23 @@ def win_rate(
     settings = JudgeSettings(judge_format, reasoning, endpoint=options_of(judge_options))
     parts = TestbedParts(World(), seed=0)
     compare_policies(read_responses(ours), read_responses(other), judge, settings, Path(output), parts)
-    _show(output)
+    show_folder(output, as_json)
 
 
 @app.command("best-of-n")
 def best_of_n(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file of recipe rl: policy, rewards, prompts")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[key.sub=value ...]", help="changes to the config")
-    ] = None,
+    overrides: Overrides = None,
     samples: Annotated[int, typer.Option(min=2, help="responses to each prompt, the highest N")] = 32,
+    as_json: AsJson = False,
 ) -> None:
     """What the reward picks out of N responses, beside the truth where it is known. Nothing is trained.
 
     Example: reward-distiller policy best-of-n configs/testbed-rl.yaml output=runs/best --samples 64
     """
     settings = load_rl_config(config, overrides or [])
-    typer.echo(recipe.table(recipe.best_of_n(settings, parts_of(settings), samples)))
+    results = recipe.best_of_n(settings, parts_of(settings), samples)
+    show(results, recipe.table(results), as_json)
 
 
 @app.command("lm-eval")
@@ -125,6 +128,7 @@ def lm_eval(
     concurrent: Annotated[int, typer.Option(min=1, help="requests at once")] = 8,
     batch_size: Annotated[int, typer.Option(min=1, help="responses at once of a local policy")] = 8,
     device: Annotated[str | None, typer.Option(help="of a local policy; a GPU where there is one")] = None,
+    as_json: AsJson = False,
 ) -> None:
     """A policy's accuracy on GSM8K, GSM-Plus and MMLU-Pro by lm-eval, with an interval on each.
 
@@ -134,9 +138,4 @@ def lm_eval(
     names = [name.strip() for name in tasks.split(",") if name.strip()]
     asked = Asked(names, data, limit, shots, standard, max_tokens)
     evaluate_by_lm_eval(place, asked, Path(output))
-    _show(output)
-
-
-def _show(output: str) -> None:
-    typer.echo((Path(output) / "table.md").read_text("utf-8"))
-    typer.echo(f"all figures: {Path(output) / 'results.json'}")
+    show_folder(output, as_json)

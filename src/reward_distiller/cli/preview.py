@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
 from reward_distiller.cli.compare import parts_of
+from reward_distiller.cli.options import AsJson, Overrides, show
 from reward_distiller.config import load_config
 from reward_distiller.construct.scoring import Scores
 from reward_distiller.recipes.preview import Exchange
@@ -18,19 +20,23 @@ from reward_distiller.teacher.parsing import Refinement
 
 def preview(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file of a reward model's run")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[key.sub=value ...]", help="changes to the config")
-    ] = None,
+    overrides: Overrides = None,
     count: Annotated[int, typer.Option("-n", min=1, help="prompts, or pairs, from the first")] = 3,
     ask: Annotated[bool, typer.Option("--ask", help="buy the answers that the ledger lacks, into the ledger")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show all that would be asked about the first prompts or pairs, step by step. Buys nothing unless told to --ask.
 
     Example: reward-distiller preview configs/openai-teacher.yaml -n 1
     """
     settings = load_config(config, overrides or [])
-    for exchange in previewed(settings, parts_of(settings), count, ask=ask):
-        typer.echo(_text(exchange))
+    exchanges = previewed(settings, parts_of(settings), count, ask=ask)
+    show([_row(exchange) for exchange in exchanges], "\n".join(map(_text, exchanges)), as_json)
+
+
+def _row(exchange: Exchange) -> dict[str, Any]:
+    row = asdict(exchange)
+    return row | {"value": _of(exchange) if exchange.answers and not exchange.reason else None}
 
 
 def _text(exchange: Exchange) -> str:

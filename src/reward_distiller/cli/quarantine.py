@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from reward_distiller.cli.compare import parts_of
+from reward_distiller.cli.options import Overrides
 from reward_distiller.config import load_config
 from reward_distiller.recipes import quarantine as recipe
 from reward_distiller.teacher.endpoint import printable
@@ -30,7 +31,7 @@ def list_command(folder: Annotated[str, typer.Argument(metavar="RUN", help="run 
 @app.command()
 def reparse(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="the run's YAML file, such as its config.yaml")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[key.sub=value ...]")] = None,
+    overrides: Overrides = None,
 ) -> None:
     """Read the ledger's answers again with the parsers of today, and write the run's pairs anew. Makes no call."""
     settings = load_config(config, overrides or [])

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from reward_distiller.cli.compare import parts_of
+from reward_distiller.cli.options import AsJson, Overrides, show
 from reward_distiller.config import load_rl_config
 from reward_distiller.recipes.policy import emit_for, run_policy
 from reward_distiller.rl.emit import ENGINES
@@ -14,13 +15,12 @@ from reward_distiller.rl.emit import ENGINES
 
 def rl(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file of recipe rl")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[key.sub=value ...]", help="changes to the config")
-    ] = None,
+    overrides: Overrides = None,
     emit: Annotated[
         str | None,
         typer.Option(metavar="ENGINE", help=f"train nothing; write OUTPUT/ENGINE: {', '.join(ENGINES)}"),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train a policy: SFT on demonstrations, or GRPO, DAPO or PPO with rewards that add up.
 
@@ -28,12 +28,10 @@ def rl(
     """
     settings = load_rl_config(config, overrides or [])
     if emit:
-        for file in emit_for(settings, parts_of(settings), emit):
-            typer.echo(str(file))
-        return
+        files = [str(file) for file in emit_for(settings, parts_of(settings), emit)]
+        return show(files, "\n".join(files), as_json)
     results = run_policy(settings, parts_of(settings))
-    typer.echo(_table(results))
-    typer.echo(f"policy: {results['model']}")
+    show(results, f"{_table(results)}\npolicy: {results['model']}", as_json)
 
 
 def _table(results: dict[str, Any]) -> str:

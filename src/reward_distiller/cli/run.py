@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from reward_distiller.cli.compare import parts_of
-from reward_distiller.cli.estimates import estimate_table
+from reward_distiller.cli.estimates import estimate_table, estimates_json
+from reward_distiller.cli.options import AsJson, ConfigFile, Overrides, show
 from reward_distiller.config import Config, DataAndRewards, RLConfig, load_config, load_run
 from reward_distiller.errors import ConfigError
 from reward_distiller.recipes import data_and_rewards
@@ -18,12 +19,10 @@ from reward_distiller.recipes.run_folder import run_folder
 from reward_distiller.recipes.sharded import construct_sharded
 from reward_distiller.recipes.whole_runs import do_run
 
-ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[key.sub=value ...]", help="changes to the config")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="check everything and count the calls; make none")]
 
 
-def run(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False) -> None:
+def run(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
     """Distil a reward model: construct pairs, train, evaluate. Or data and rewards, by the recipe of the config.
 
     Example: reward-distiller run configs/openai-teacher.yaml seed=1 training.epochs=2
@@ -34,16 +33,15 @@ def run(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False
     if dry_run:
         if not isinstance(settings, Config):
             raise ConfigError(f"{config}: only a reward model's construction can be counted before it is done")
-        return _show_dry_run(settings)
+        return _show_dry_run(settings, as_json)
     results = do_run(settings, parts_of(settings))
     if isinstance(settings, Config):
-        typer.echo(evaluation_section(results).strip())
-        typer.echo(f"reward model: {results['model']}")
+        text = _summary(results)
     elif isinstance(settings, DataAndRewards):
-        typer.echo(data_and_rewards.table(results))
-        typer.echo(f"policy: {results['model']}")
+        text = f"{data_and_rewards.table(results)}\npolicy: {results['model']}"
     else:
-        typer.echo(f"{results['counts']['responses']} labeled responses: {settings.output}/responses.jsonl")
+        text = f"{results['counts']['responses']} labeled responses: {settings.output}/responses.jsonl"
+    show(results, text, as_json)
 
 
 def construct(
@@ -54,17 +52,20 @@ def construct(
         str | None, typer.Option(metavar="ADDRESS", help="ask from a Ray cluster's nodes: host:port, auto, local")
     ] = None,
     shards: Annotated[int, typer.Option(min=1, help="shares of the prompts, each with a worker of the cluster")] = 8,
+    as_json: AsJson = False,
 ) -> None:
     """Only the first half: prompts (or labeled pairs) to scored preference pairs in OUTPUT/pairs.jsonl."""
     settings = load_config(config, overrides or [])
     if dry_run:
-        return _show_dry_run(settings)
+        return _show_dry_run(settings, as_json)
     with run_folder(settings) as folder:
         if ray:
             made = construct_sharded(folder, settings, parts_of, shards, on_ray(ray))
         else:
             made = recipe.construct_into(folder, settings, parts_of(settings))
-    typer.echo(f"{len(made.pairs)} pairs: {folder / 'pairs.jsonl'}")
+    results = {"pairs": len(made.pairs), "file": str(folder / "pairs.jsonl"), "cost": made.cost}
+    results["steps"] = [balance.as_dict() for balance in made.balances]
+    show(results, f"{len(made.pairs)} pairs: {results['file']}", as_json)
 
 
 def train(
@@ -73,6 +74,7 @@ def train(
     output: Annotated[str, typer.Option(help="run folder")],
     method: Annotated[str, typer.Option(help="one of docs/methods.md")] = "rm_distiller",
     overrides: Overrides = None,
+    as_json: AsJson = False,
 ) -> None:
     """Only the second half, on your own pairs; nothing is asked of a teacher.
 
@@ -82,11 +84,14 @@ def train(
     results = recipe.train_on_pairs(settings, parts_of(settings))
     if not results:  # a process that helped the main one of a launch
         return
-    typer.echo(evaluation_section(results).strip())
-    typer.echo(f"reward model: {results['model']}")
+    show(results, _summary(results), as_json)
 
 
-def _show_dry_run(config: Config) -> None:
+def _summary(results: dict[str, Any]) -> str:
+    return f"{evaluation_section(results).strip()}\nreward model: {results['model']}"
+
+
+def _show_dry_run(config: Config, as_json: bool) -> None:
     inputs, estimates = recipe.dry_run(config, parts_of(config))
-    typer.echo(inputs.balance.line())
-    typer.echo(estimate_table(estimates))
+    results = {"inputs": inputs.balance.as_dict(), "steps": estimates_json(estimates)}
+    show(results, f"{inputs.balance.line()}\n{estimate_table(estimates)}", as_json)

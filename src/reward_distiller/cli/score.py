@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from reward_distiller.cli.compare import parts_of
+from reward_distiller.cli.options import AsJson, show
 from reward_distiller.config import load_config
 from reward_distiller.recipes.critics import teacher_critic
 from reward_distiller.recipes.scoring import score_file
@@ -25,6 +26,7 @@ def score(
     device: Annotated[str | None, typer.Option(help="cpu, cuda, ...")] = None,
     chat_template: Annotated[str | None, typer.Option(help="file, for checkpoints that carry none")] = None,
     trust_remote_code: Annotated[bool, typer.Option(help="run code that comes with the model")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Add `rewards` to rows of prompts and responses."""
     settings = load_config(teacher) if teacher else None
@@ -38,4 +40,4 @@ def score(
         trust_remote_code=trust_remote_code,
         critic=teacher_critic(settings, parts_of(settings)) if settings else None,
     )
-    typer.echo(f"{count} rows: {output}")
+    show({"rows": count, "file": output}, f"{count} rows: {output}", as_json)

@@ -38,16 +38,18 @@ class Asking:
         self.turns = Turns(engine.pool_of(self.places), engine.budget)
         self.buyer = Buyer(model, step, self.places, self.transports, self.turns, self.commits, engine.first_backoff)
         self.twins: dict[str, asyncio.Future[Stored | Failed]] = {}  # what is being bought, for who asks the same
+        self.unread = 0
 
     async def all(self, questions: Sequence[Question[T]]) -> dict[str, Answer[T] | Quarantined | Failed]:
         outcomes: dict[str, Answer[T] | Quarantined | Failed] = {}
         writer = asyncio.create_task(self.commits.run())
-        with track(f"{self.step}: {self.model.model}", len(questions)) as advance:
+        with track(f"{self.step}: {self.model.model}", len(questions), self._note) as advance:
             rest = self._looked_up(questions)
 
             async def worker() -> None:
                 for question, call, known in rest:
-                    outcomes[question.id] = await self._outcome(question, call, known)
+                    outcomes[question.id] = outcome = await self._outcome(question, call, known)
+                    self.unread += isinstance(outcome, Quarantined)
                     advance()
                     if self.buyer.stopping:
                         return
@@ -74,6 +76,13 @@ class Asking:
                     if isinstance(transport, HttpTransport):
                         await transport.close()
         return outcomes
+
+    def _note(self) -> str:
+        """What the step's answers have taken so far, where that is known, and how many could not be read."""
+        spent = self.engine.spent.get((self.step, self.model.model))
+        money = spent.as_dict()["money"] if spent and self.model.price else None
+        unread = f"{self.unread} quarantined" if self.unread else ""
+        return ", ".join(filter(None, (f"{money:.2f} spent" if money is not None else "", unread)))
 
     async def _stop(self, workers: list[asyncio.Task[None]], writer: asyncio.Future[Any]) -> None:
         """End the workers; what is in flight is paid for and may still land, but nothing is sent any more."""
