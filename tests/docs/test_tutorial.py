@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from pages import DOCS, blocks
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 PORT = "8321"  # the page's; another machine, another free one
 
 
@@ -48,7 +48,7 @@ def said(command: str, here: Path) -> str:
         start_new_session=True,
     )
     try:
-        output, _ = process.communicate(timeout=400)
+        output, _ = process.communicate(timeout=900)
     finally:
         try:
             os.killpg(process.pid, signal.SIGKILL)
