@@ -3,7 +3,7 @@ PYTHON ?= python3
 SEED ?= 0
 BIN := .venv/bin
 
-.PHONY: demo test test-vllm test-engines lint bench bench-teacher wheel clean
+.PHONY: demo test test-vllm test-engines lint bench bench-teacher docs reference wheel clean
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -58,8 +58,22 @@ test-vllm: .venv/installed $(VLLM)
 test-engines: .venv/installed .venv-engines/installed
 	ENGINES_PYTHON=$(abspath .venv-engines/bin/python) $(BIN)/python -m pytest tests/rl/engines
 
+# The guide as a site in build/docs. It needs nothing of the package: the reference pages stand in docs/reference.
+.venv-docs/installed: docs/requirements.txt
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	touch .venv-docs/installed
+
+docs: .venv-docs/installed
+	.venv-docs/bin/sphinx-build -W --keep-going -q -b html -d build/doctrees docs build/docs
+	@echo "build/docs/index.html"
+
+# The reference pages, from the schema of configs and the parser of the command line.
+reference: .venv/installed
+	$(BIN)/python docs/generate.py
+
 wheel: .venv/installed
 	$(BIN)/python -m build --wheel --outdir dist
 
 clean:
-	rm -rf .venv .venv-trl .venv-curator .venv-engines .venv-vllm build dist runs
+	rm -rf .venv .venv-trl .venv-curator .venv-docs .venv-engines .venv-vllm build dist runs

@@ -16,8 +16,8 @@ TaskName = Literal["facts", "repeat", "reverse", "choose", "count"]  # of the te
 class TestbedData(Section):
     """Prompts or pairs of the testbed's own world."""
 
-    split: Literal["train", "test"] = "train"
-    count: int = Field(ge=1)
+    split: Literal["train", "test"] = Field("train", description="no prompt is in both")
+    count: int = Field(ge=1, description="rows")
     tasks: list[TaskName] | None = Field(None, min_length=1, description="what the prompts ask for; unset: all tasks")
 
 
@@ -27,8 +27,8 @@ class DataSource(Section):
 
     path: str | None = Field(None, description=".jsonl, .json or .parquet; $REWARD_DISTILLER_DATA is filled in")
     hub: str | None = Field(None, description="data set id; needs the extra `hub`")
-    subset: str | None = None
-    split: str = "train"
+    subset: str | None = Field(None, description="of the Hub data set: its configuration")
+    split: str = Field("train", description="of the Hub data set")
     testbed: TestbedData | None = None
     made_by: Made | None = None
     run_file: str | None = Field(None, description="which file of the folder of the run of made_by")
@@ -55,7 +55,7 @@ class DataSource(Section):
 class World(Section):
     """The testbed's miniature world; read only where something above says `testbed`."""
 
-    seed: int = 0
+    seed: int = Field(0, description="of the world itself: its facts, words and models; not of a run")
     tasks: list[TaskName] = Field(
         ["facts", "repeat", "reverse", "choose"], min_length=1, description="that its language has"
     )

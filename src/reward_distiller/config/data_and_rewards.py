@@ -30,8 +30,8 @@ TEACHER, TEACHER_TEST, WARM_UP = "teacher", "teacher_test", "warm_up"
 class Samples(Section):
     """Responses to each prompt. 10 of the teacher and 30 of the student are the paper's."""
 
-    teacher: int = Field(10, ge=1)
-    student: int = Field(30, ge=1)
+    teacher: int = Field(10, ge=1, description="responses of the teacher to each prompt")
+    student: int = Field(30, ge=1, description="responses of the student to each prompt")
     teacher_temperatures: list[float] = Field([0.7, 1.0], min_length=1, description="taken in turn")
     student_temperatures: list[float] = Field([1.0], min_length=1, description="taken in turn")
 
@@ -59,7 +59,9 @@ class LearnedReward(Section):
 
 
 class Reinforcement(Section):
-    algorithm: Literal["grpo", "dapo", "ppo"] = "ppo"
+    """Reinforcement learning guided by the reward; `rl`'s settings."""
+
+    algorithm: Literal["grpo", "dapo", "ppo"] = Field("ppo", description="how the policy is trained")
     rewards: dict[str, RewardTerm] = Field({}, description="further terms, beside the one that `reward` says")
     optimization: Optimization = Optimization()
     grpo: Grpo = Grpo()
@@ -71,8 +73,8 @@ class Reinforcement(Section):
 class DataAndRewards(WholeRun):
     """One run of recipe `data_and_rewards`."""
 
-    recipe: Literal["data_and_rewards"]
-    seed: int = 0
+    recipe: Literal["data_and_rewards"] = Field(description="what kind of run this is")
+    seed: int = Field(0, description="of all draws, in all runs that it is made of")
     output: str = Field(min_length=1, description="run folder")
     store: str | None = Field(None, description="folder of the runs that it is made of; default: in the output")
     prompts: DataSource = Field(

@@ -15,7 +15,9 @@ KL_SOURCES = ("kl_teacher", "kl_store", "kl_top_logprobs")
 class Refined(Section):
     """Refined pairs and generative regularization (paper, sections 3.2 to 3.4)."""
 
-    scoring: Literal["self_calibrated", "pairwise"] = "self_calibrated"
+    scoring: Literal["self_calibrated", "pairwise"] = Field(
+        "self_calibrated", description="how a refined response is scored: against its anchor, or side by side (B.1)"
+    )
     tau_e: int = Field(0, ge=0, description="refined pairs need an edit distance above this (characters)")
     tau_s: float = Field(3.0, ge=0, description="refined pairs need a margin above this (points)")
     alpha: float = Field(0.2, ge=0, le=1, description="weight of the NLL of teacher responses")
@@ -73,6 +75,8 @@ class EditAligned(Refined):
 
 
 class BCE(Section):
+    """Binary cross-entropy on single responses."""
+
     alpha: float = Field(0.0, ge=0, lt=1, description="weight of the NLL of a right response of the teacher, beside it")
 
 
@@ -111,7 +115,9 @@ class RMBoost(Section):
     """Rewriting of the teacher's own responses."""
 
     aspects: list[str] = Field(
-        ["honesty", "truthfulness", "helpfulness", "relevance", "correctness", "completeness", "safety"], min_length=1
+        ["honesty", "truthfulness", "helpfulness", "relevance", "correctness", "completeness", "safety"],
+        min_length=1,
+        description="that rewritings are drawn from",
     )
     aspects_per_pair: int = Field(2, ge=1, description="drawn for each rewriting")
     better: float = Field(0.5, ge=0, le=1, description="share of rewritings that should be better; the rest is worse")

@@ -14,18 +14,18 @@ from reward_distiller.records import canonical_json
 class Sampling(Section):
     """Sampling parameters as sent. None is not sent: the server's default holds."""
 
-    temperature: float = Field(0.0, ge=0, le=2)
-    top_p: float = Field(1.0, gt=0, le=1)
+    temperature: float = Field(0.0, ge=0, le=2, description="0: the most probable token each time")
+    top_p: float = Field(1.0, gt=0, le=1, description="share of the probability that is sampled from")
     top_k: int | None = Field(None, ge=-1, description="vLLM, SGLang; not part of OpenAI's own API")
     min_p: float | None = Field(None, ge=0, le=1, description="vLLM, SGLang; not part of OpenAI's own API")
-    max_tokens: int = Field(1024, ge=1)
+    max_tokens: int = Field(1024, ge=1, description="of an answer; one that is cut off there is not used")
 
 
 class Price(Section):
     """Money per million tokens, for the cost shown in reports."""
 
-    input: float = Field(ge=0)
-    output: float = Field(ge=0)
+    input: float = Field(ge=0, description="per million tokens read")
+    output: float = Field(ge=0, description="per million tokens written")
 
 
 class Endpoint(Section):
@@ -36,7 +36,7 @@ class Endpoint(Section):
     headers: dict[str, str] = Field({}, description="extra headers as they are; never put a secret here")
     headers_env: dict[str, str] = Field({}, description="extra headers: name -> environment variable with the value")
     query: dict[str, str] = Field({}, description="of the URL; Azure wants api-version")
-    proxy: str | None = None
+    proxy: str | None = Field(None, description="URL of a proxy to ask through; unset: the environment says")
     concurrency: int = Field(16, ge=1, le=4096, description="requests in flight at most; found out from there on down")
 
     @field_validator("base_url")
@@ -72,7 +72,9 @@ class ChatModel(Endpoint):
     launch_args: list[str] = Field([], description="further arguments, such as --max-model-len 8192")
     launch_timeout: float = Field(1800.0, gt=0, description="seconds until it is healthy; a large model loads for long")
     sampling: Sampling = Sampling()
-    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = Field(
+        "max_tokens", description="how the server calls it; OpenAI's reasoning models want the second"
+    )
     chat_template_kwargs: dict[str, Any] = Field({}, description="for example enable_thinking: false")
     extra_body: dict[str, Any] = Field({}, description="further fields of the request's body")
     timeout: float = Field(300.0, gt=0, description="seconds for one request")
@@ -132,4 +134,4 @@ class Caps(Section):
 
     money: float | None = Field(None, ge=0, description="in the currency of the prices, which must all be given")
     tokens: int | None = Field(None, ge=0, description="read and written")
-    calls: int | None = Field(None, ge=0)
+    calls: int | None = Field(None, ge=0, description="attempts that were sent")

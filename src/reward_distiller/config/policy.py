@@ -13,7 +13,7 @@ class Policy(Section):
 
     model: str | None = Field(None, description="folder or Hub id; or `testbed`")
     made_by: Made | None = Field(None, description="a run of recipe rl whose policy is taken")
-    revision: str | None = None
+    revision: str | None = Field(None, description="of a Hub model: branch, tag or commit")
     trust_remote_code: bool = Field(False, description="run code that comes with the model; off unless you say so")
     chat_template: str | None = Field(None, description="file with a Jinja template, for models that have none")
 

@@ -20,7 +20,7 @@ CONSENSUS = "consensus"  # the field of a prompt's row that holds what a vote ha
 class Answers(Section):
     """How the final answer of a response to a verifiable prompt is found, and when two are the same."""
 
-    format: Literal["number", "choice", "pattern", "testbed"] = "number"
+    format: Literal["number", "choice", "pattern", "testbed"] = Field("number", description="see docs/answers.md")
     options: int = Field(10, ge=2, le=26, description="choice: letters from A on")
     pattern: str | None = Field(None, description="pattern: regular expression whose group is the answer")
 
@@ -64,8 +64,8 @@ class Demonstrations(Section):
 class PseudoRewards(WholeRun):
     """One run of recipe `pseudo_rewards`."""
 
-    recipe: Literal["pseudo_rewards"]
-    seed: int = 0
+    recipe: Literal["pseudo_rewards"] = Field(description="what kind of run this is")
+    seed: int = Field(0, description="of all draws")
     output: str = Field(min_length=1, description="run folder")
     ledger: str | None = Field(None, description="SQLite file of all calls; default: ledger.sqlite in the run folder")
     store: str | None = Field(None, description="folder of the runs of made_by, may be shared; default: in the output")

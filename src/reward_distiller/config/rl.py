@@ -42,7 +42,7 @@ class RewardSource(Section):
 class Ensemble(Section):
     """Several sources as one term."""
 
-    members: dict[str, RewardSource] = Field(min_length=2)
+    members: dict[str, RewardSource] = Field(min_length=2, description="name -> source")
     choose: Literal["mean", "minimum", "bandit"] = Field(
         "mean", description="minimum: conservative; bandit: one member a step, learned (LASeR)"
     )
@@ -61,7 +61,7 @@ class RewardTerm(RewardSource):
     repetition: int | None = Field(None, ge=1, description="minus the share of n-grams of so many words that repeat")
     labels: Labels | None = Field(None, description="the pseudo-reward itself, by consensus: given or by a judge")
     truth: Literal[True] | None = Field(None, description="1 for a response that the testbed knows to be right, else 0")
-    weight: float = 1.0
+    weight: float = Field(1.0, description="in the sum of all terms; below 0 it is a cost")
     center: Over = Field("none", description="whose mean is taken away; recorded: that of the RM's training rewards")
     scale: Over = Field("none", description="whose standard deviation divides")
 
@@ -84,25 +84,27 @@ class RewardTerm(RewardSource):
 class Rollout(Section):
     """What is sampled at each step."""
 
-    prompts_per_step: int = Field(256, ge=1)
+    prompts_per_step: int = Field(256, ge=1, description="that responses are sampled to")
     responses_per_prompt: int | None = Field(None, ge=1, description="unset: 8, and 1 for ppo")
     max_prompt_length: int = Field(1024, ge=1, description="tokens; longer prompts are dropped and counted")
     max_response_length: int = Field(4096, ge=1, description="tokens, the end token included")
-    temperature: float = Field(1.0, gt=0)
-    top_p: float = Field(1.0, gt=0, le=1)
+    temperature: float = Field(1.0, gt=0, description="of sampling")
+    top_p: float = Field(1.0, gt=0, le=1, description="of sampling")
 
 
 class Optimization(Section):
+    """How a policy is trained, whatever the algorithm."""
+
     steps: int = Field(100, ge=1, description="rollouts; of sft, unset by epochs")
     updates_per_step: int = Field(4, ge=1, description="optimizer updates that one rollout is cut into")
     epochs_per_step: int = Field(1, ge=1, description="times that one rollout is gone through")
-    learning_rate: float = Field(3e-6, gt=0)
+    learning_rate: float = Field(3e-6, gt=0, description="of AdamW")
     warmup_steps: int = Field(0, ge=0, description="updates in which the rate rises; it is constant then")
-    weight_decay: float = Field(0.0, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
+    weight_decay: float = Field(0.0, ge=0, description="of AdamW")
+    max_grad_norm: float = Field(1.0, gt=0, description="gradients with a larger norm are scaled down to it")
     rows_per_batch: int = Field(8, ge=1, description="responses computed at once; the most that divides an update")
-    precision: Literal["fp32", "bf16"] = "fp32"
-    gradient_checkpointing: bool = False
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="of the layers; weights and losses stay fp32")
+    gradient_checkpointing: bool = Field(False, description="less memory for a third more time")
     checkpoint_every: int = Field(25, ge=1, description="steps that a killed training loses at most")
     log_to: list[Literal["tensorboard", "trackio", "wandb"]] = Field([], description="besides rl.jsonl")
     threads: int | None = Field(None, ge=1, description="CPU threads; the same number gives the same bits")
@@ -110,14 +112,16 @@ class Optimization(Section):
 
 
 class Sft(Section):
-    epochs: int = Field(1, ge=1)
+    """Supervised fine-tuning on demonstrations."""
+
+    epochs: int = Field(1, ge=1, description="passes over the demonstrations")
     rows_per_step: int = Field(64, ge=1, description="demonstrations in an optimizer step")
 
 
 class Grpo(Section):
     """Group Relative Policy Optimization (Shao et al., 2024)."""
 
-    clip: float = Field(0.2, gt=0)
+    clip: float = Field(0.2, gt=0, description="how far a probability ratio may leave 1")
     kl: float = Field(0.0, ge=0, description="coefficient of the KL to the reference in the loss")
     scale: Literal["group", "batch", "none"] = Field("group", description="whose standard deviation divides advantages")
 
@@ -133,10 +137,10 @@ class DynamicSampling(Section):
 class Dapo(Section):
     """Decoupled clip and dynamic sampling policy optimization (Yu et al., 2025)."""
 
-    clip_low: float = Field(0.2, gt=0)
-    clip_high: float = Field(0.28, gt=0)
+    clip_low: float = Field(0.2, gt=0, description="how far a probability ratio may fall below 1")
+    clip_high: float = Field(0.28, gt=0, description="how far it may rise above 1")
     kl: float = Field(0.0, ge=0, description="coefficient of the KL to the reference in the loss")
-    scale: Literal["group", "batch", "none"] = "group"
+    scale: Literal["group", "batch", "none"] = Field("group", description="whose standard deviation divides advantages")
     overlong: int | None = Field(
         None, ge=0, description="tokens of the soft punishment; 0: none; unset: a fifth of the length limit"
     )
@@ -146,12 +150,12 @@ class Dapo(Section):
 class Ppo(Section):
     """Proximal Policy Optimization (Schulman et al., 2017) with a critic of its own."""
 
-    clip: float = Field(0.2, gt=0)
-    value_clip: float = Field(0.5, gt=0)
+    clip: float = Field(0.2, gt=0, description="how far a probability ratio may leave 1")
+    value_clip: float = Field(0.5, gt=0, description="how far a value may move from the one before the update")
     kl: float = Field(0.05, ge=0, description="coefficient of the KL to the reference, token by token in the reward")
-    gamma: float = Field(1.0, gt=0, le=1)
+    gamma: float = Field(1.0, gt=0, le=1, description="discount of later rewards, token by token")
     lam: float = Field(0.95, ge=0, le=1, description="lambda of generalized advantage estimation")
-    critic_learning_rate: float = Field(1e-5, gt=0)
+    critic_learning_rate: float = Field(1e-5, gt=0, description="of the critic, which has weights of its own")
     critic_warmup: int = Field(0, ge=0, description="first steps in which only the critic is trained")
 
 
@@ -163,18 +167,20 @@ class Guards(Section):
     max_kl: float | None = Field(None, gt=0, description="nats a response")
     max_length_ratio: float | None = Field(None, gt=0, description="mean tokens, relative to the reference's")
     max_repetition: float | None = Field(None, ge=0, le=1, description="share of 4-grams of words that repeat")
-    breach: Literal["warn", "stop"] = "warn"
+    breach: Literal["warn", "stop"] = Field("warn", description="stop: the run ends with exit code 15")
 
 
 class PolicyEvaluation(Section):
+    """What a policy is looked at with when it is done, beside where it started."""
+
     prompts: DataSource | None = Field(None, description="rows with `prompt` that no training sees")
 
 
 class Cluster(Section):
     """What `rl --emit` tells a distributed engine beside the rest; read nowhere else. Table 9 of the paper."""
 
-    nodes: int = Field(2, ge=1)
-    gpus_per_node: int = Field(8, ge=1)
+    nodes: int = Field(2, ge=1, description="machines")
+    gpus_per_node: int = Field(8, ge=1, description="GPUs of each")
     epochs: int = Field(10, ge=1, description="passes through the prompts; optimization.steps is not read")
     gen_prompts: int | None = Field(None, ge=1, description="prompts sampled at once; unset: of a step, of dapo twice")
     log_prob_rows: int = Field(16, ge=1, description="responses whose log-probabilities a GPU computes at once")
@@ -184,9 +190,9 @@ class Cluster(Section):
 class RLConfig(WholeRun):
     """One run of recipe `rl`: a policy is trained, and looked at."""
 
-    recipe: Literal["rl"]
-    algorithm: Algorithm
-    seed: int = 0
+    recipe: Literal["rl"] = Field(description="what kind of run this is")
+    algorithm: Algorithm = Field(description="how the policy is trained")
+    seed: int = Field(0, description="of all draws")
     output: str = Field(min_length=1, description="run folder")
     store: str | None = Field(None, description="folder of the runs of made_by, may be shared; default: in the output")
     policy: Policy

@@ -41,13 +41,15 @@ class Annotation(Section):
 class Config(WholeRun):
     """One run of recipe `reward_model`."""
 
-    recipe: Literal["reward_model"] = "reward_model"
-    method: str = "rm_distiller"
-    seed: int = 0
+    recipe: Literal["reward_model"] = Field("reward_model", description="what kind of run this is")
+    method: str = Field("rm_distiller", description="how is distilled: one of docs/methods.md")
+    seed: int = Field(0, description="of all draws: what is drawn, in which order is trained")
     output: str = Field(min_length=1, description="run folder")
     ledger: str | None = Field(None, description="SQLite file of all calls; default: ledger.sqlite in the run folder")
     store: str | None = Field(None, description="folder of the runs of made_by, may be shared; default: in the output")
-    scenario: Literal["unlabeled", "labeled", "responses"] = "unlabeled"
+    scenario: Literal["unlabeled", "labeled", "responses"] = Field(
+        "unlabeled", description="what there is to begin with: prompts, pairs, or responses with rewards"
+    )
     prompts: DataSource | None = Field(None, description="unlabeled scenario: rows with `prompt`")
     pairs: DataSource | None = Field(None, description="labeled scenario: rows with `prompt`, `chosen`, `rejected`")
     responses: list[DataSource] = Field(
@@ -127,12 +129,12 @@ class Config(WholeRun):
 class Comparison(Section):
     """One run's config in several arms and seeds, in one table: `reward-distiller compare`."""
 
-    recipe: Literal["compare"] = "compare"
+    recipe: Literal["compare"] = Field("compare", description="what kind of run this is")
     output: str = Field(min_length=1, description="folder of results.json, table.md and plot.svg")
     store: str | None = Field(None, description="folder of finished runs, may be shared; default: store in the output")
     base: str | dict[str, Any] = Field(description="a run's config: a file, relative to this one, or written here")
     changes: list[str] = Field([], description="key.sub=value: changes to the base, in all arms")
-    seeds: list[int] = Field([0], min_length=1)
+    seeds: list[int] = Field([0], min_length=1, description="each arm is run with each of them")
     processes: int | None = Field(None, ge=1, description="runs side by side; unset: CPU cores / training.threads")
     arms: dict[str, list[str]] = Field(
         min_length=1, description="name -> list of key.sub=value; the first is what the others are compared with"
