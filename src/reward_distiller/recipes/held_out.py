@@ -1,15 +1,14 @@
 """A reward model on the pairs of prompts that it was never trained on, beside scorers that read nothing.
 
 Besides the accuracies: how far it is ahead of the trivial scorers on the same pairs, how its margins stand to the
-teacher's, and what of a response's style moves its reward. held_out.jsonl keeps the rewards of every pair. Knows
-neither how the pairs were made nor how the model was trained.
+teacher's, and what of a response's style moves its reward. Knows neither how the
+pairs were made nor how the model was trained.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from reward_distiller.console import track
@@ -25,14 +24,11 @@ from reward_distiller.evaluate.pair_accuracy import (
     source_model,
 )
 from reward_distiller.evaluate.style_matrix import StyleItem, style_accuracy
-from reward_distiller.files import write_rows
 from reward_distiller.model.reward_model import RewardModel
 from reward_distiller.records import Pair, Prompt, content_id
 
-FILE = "held_out.jsonl"
 
-
-def held_out_figures(folder: Path, model: RewardModel, training: list[Pair], held_out: list[Pair]) -> dict[str, Any]:
+def held_out_figures(model: RewardModel, training: list[Pair], held_out: list[Pair]) -> dict[str, Any]:
     """Groups of figures for results.json: `held_out`, `ahead`, `calibration`, `bias_audit`, each where it is defined.
 
     `ahead` is the paired difference of the model's accuracy to a trivial scorer's, in points.
@@ -55,10 +51,6 @@ def held_out_figures(folder: Path, model: RewardModel, training: list[Pair], hel
         return {"held_out": figures}
     scorer = by_rewards(short, partial(rewards_of, model, critiques=critiques))
     rewards = {p.id: scorer(p) for p in short}
-    write_rows(
-        folder / FILE,
-        ({"id": p.id, "prompt_id": p.prompt.id, "chosen": w, "rejected": l} for p in short for w, l in [rewards[p.id]]),
-    )
     trivial: dict[str, PairScorer] = {"longer_response": longer}
     if (by_model := source_model(training)) is not None:
         trivial["source_model"] = by_model

@@ -1,9 +1,9 @@
 """Recipe `reward_model`: construct pairs, train, evaluate (system one, with any method).
 
 A run folder holds config.yaml, environment.json, pairs.jsonl, balance.json, quarantine.jsonl, training.jsonl, model/,
-results.json, held_out.jsonl and, where the config names benchmarks, evaluation/. None of them holds a time or a path of
-the machine, so two runs can be compared byte by byte. Running again goes on from the ledger; a model whose inputs are
-the same is not trained again.
+results.json and, where the config names benchmarks, evaluation/. None of them holds a time or a path of the machine, so
+two runs can be compared byte by byte. Running again goes on from the ledger; a model whose inputs are the same is not
+trained again.
 """
 
 from __future__ import annotations
@@ -295,7 +295,7 @@ def evaluate_run(
         )
         audits: dict[str, Any] = {}
         if held_out:
-            results |= held_out_figures(folder, model, training, held_out)
+            results |= held_out_figures(model, training, held_out)
             audits |= results.pop("bias_audit", {})
         if config.evaluation.testbed_prompts:
             items = parts.style_items(config.evaluation.testbed_prompts, config.evaluation.testbed_tasks)
