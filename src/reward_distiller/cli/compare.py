@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from reward_distiller.cli.report import report_at_end
 from reward_distiller.config import AnyRun, Comparison, load_comparison
 from reward_distiller.recipes import compare as recipe
 from reward_distiller.recipes.comparison_table import table
@@ -35,6 +36,7 @@ def compare(
     results = recipe.compare(comparison, parts_of)
     typer.echo(table(results))
     typer.echo(f"results: {Path(comparison.output) / 'results.json'}")
+    report_at_end(comparison.output)
 
 
 def _show_dry_run(store: Store, comparison: Comparison) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from reward_distiller.cli.report import report_at_end
 from reward_distiller.config import World, load_config
 from reward_distiller.errors import ConfigError
 from reward_distiller.evaluate.benchmarks import BENCHMARKS, benchmark_named
@@ -98,6 +99,7 @@ def evaluate(
         )
     typer.echo(table(results, details=False))
     typer.echo(f"all figures: {folder / 'results.json'}")
+    report_at_end(folder)
 
 
 def ratings(

@@ -15,10 +15,12 @@ from reward_distiller.cli import doctor as examining
 from reward_distiller.cli import evaluate as evaluating
 from reward_distiller.cli import init as beginning
 from reward_distiller.cli import preview as previewing
+from reward_distiller.cli import report as reporting
 from reward_distiller.cli import rl as training
 from reward_distiller.cli import serve as serving
 from reward_distiller.cli.compare import parts_of
 from reward_distiller.cli.estimates import estimate_table
+from reward_distiller.cli.report import report_at_end
 from reward_distiller.config import Config, DataAndRewards, RLConfig, load_comparison, load_config, load_run
 from reward_distiller.errors import ConfigError
 from reward_distiller.recipes import data_and_rewards
@@ -46,6 +48,7 @@ app.command()(beginning.init)
 app.command()(evaluating.evaluate)
 app.command()(evaluating.ratings)
 app.command()(previewing.preview)
+app.command()(reporting.report)
 app.command()(serving.serve)
 app.command()(training.rl)
 
@@ -82,6 +85,7 @@ def run(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False
         typer.echo(f"policy: {results['model']}")
     else:
         typer.echo(f"{results['counts']['responses']} labeled responses: {settings.output}/responses.jsonl")
+    report_at_end(settings.output)
 
 
 @app.command()
@@ -124,6 +128,7 @@ def train(
         return
     typer.echo(evaluation_section(results).strip())
     typer.echo(f"reward model: {results['model']}")
+    report_at_end(settings.output)
 
 
 @app.command()
@@ -167,6 +172,7 @@ def demo(
     with resources.as_file(resources.files("reward_distiller.testbed")) as folder:
         comparison = load_comparison(folder / "demo-compare.yaml", own)
         typer.echo(demo_recipe.demo(comparison, parts_of))
+    report_at_end(output)
 
 
 def _version(value: bool) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from reward_distiller.cli.compare import parts_of
 from reward_distiller.cli.evaluate import options_of
+from reward_distiller.cli.report import report_at_end
 from reward_distiller.config import World, load_rl_config
 from reward_distiller.evaluate.policy import POLICY_BENCHMARKS, policy_benchmark_named
 from reward_distiller.evaluate.policy.responses import read_responses
@@ -102,6 +103,7 @@ def best_of_n(
     """
     settings = load_rl_config(config, overrides or [])
     typer.echo(recipe.table(recipe.best_of_n(settings, parts_of(settings), samples)))
+    report_at_end(settings.output)
 
 
 @app.command("lm-eval")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from reward_distiller.cli.compare import parts_of
+from reward_distiller.cli.report import report_at_end
 from reward_distiller.config import load_rl_config
 from reward_distiller.recipes.policy import emit_for, run_policy
 from reward_distiller.rl.emit import ENGINES
@@ -34,6 +35,7 @@ def rl(
     results = run_policy(settings, parts_of(settings))
     typer.echo(_table(results))
     typer.echo(f"policy: {results['model']}")
+    report_at_end(settings.output)
 
 
 def _table(results: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ what it shows to whoever cannot see it. The legend is the page's. Knows numbers 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ TEXT, GRID = "#0a0b0c", "#0d0e0f"  # stand for the page's colours
 COLORS = {TEXT: "var(--muted)", GRID: "var(--line)", **{ink: f"var(--ink-{at})" for at, ink in enumerate(INKS)}}
 LONGEST = 30  # characters of a category on an axis; the table beside it has the whole name
 DOTS = 400  # of a scatter plot: more hide each other
+MOST_STEPS = 24  # bins of a histogram
 POINTS = 160  # of a curve: as many as it has pixels to show
 DROPPED = re.compile(  # what a file of its own needs, and a part of a page does not
     r"<\?xml.*?\?>|<!DOCTYPE.*?>|<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", re.DOTALL
@@ -67,6 +69,8 @@ def curves(
             axis.plot(*zip(*points, strict=True), linewidth=1.6, marker=marker, markersize=3.5, **pen(at))
         if logarithmic and all(value > 0 for points in lines.values() for _, value in points):
             axis.set_yscale("log")
+            axis.yaxis.set_major_formatter("{x:g}")
+            axis.yaxis.set_minor_formatter("")
 
     ends = {name: (points[0], points[-1]) for name, points in lines.items() if points}
     said = [f"{name}: from {_at(first)} to {_at(last)}" for name, (first, last) in ends.items()]
@@ -133,11 +137,10 @@ def stacked(id: str, title: str, caption: str, rows: Mapping[str, Mapping[str, f
 def scatter(id: str, title: str, caption: str, dots: Sequence[tuple[float, float]], x: str, y: str) -> Chart:
     """Dots, thinned out evenly where they are many, and the median of y in tenths of x, over all of them."""
     ordered = sorted(dots)
-    middle = [
-        (float(np.median([p[0] for p in part])), float(np.median([p[1] for p in part])))
-        for part in (ordered[len(ordered) * at // 10 : len(ordered) * (at + 1) // 10] for at in range(10))
-        if part
-    ]
+    x_N, y_N = np.array(ordered).T
+    part_N = np.searchsorted(np.unique(np.quantile(x_N, np.linspace(0, 1, 11)))[1:-1], x_N, side="right")
+    parts = [part_N == part for part in np.unique(part_N)]  # equal x stay together
+    middle = [(float(np.median(x_N[part])), float(np.median(y_N[part]))) for part in parts]
     shown = ordered[:: -(-len(ordered) // DOTS)]
 
     def paint(axis: Any) -> None:
@@ -158,10 +161,11 @@ def thinned(points: Curve) -> Curve:
 
 
 def _edges(values: Any) -> Any:
-    """Bins of one point where there are whole numbers from 0 to 10, as teachers give them; else 24 of a size."""
+    """A bin for each value that a scale has where it has few, as a teacher's does; else 24 of a size."""
     low, high = float(values.min()), float(values.max())
-    if low >= 0 and high <= 10 and np.allclose(values, np.round(values)):
-        return np.arange(np.floor(low), np.ceil(high) + 2) - 0.5
+    for step in (1.0, 0.5):
+        if (high - low) / step < MOST_STEPS and np.allclose(values / step, np.round(values / step)):
+            return np.arange(low - step / 2, high + step, step)
     return np.linspace(low, high, 25) if high > low else np.array([low - 0.5, low + 0.5])
 
 
@@ -189,7 +193,15 @@ def _chart(
         if axis.get_xscale() == "linear":
             axis.locator_params(axis="x", nbins=6)
 
-    drawn = drawn_svg(
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # letters that the measuring font lacks; the page's font may have them
+        drawn = _svg(height, whole)
+    named = [(name, at) for at, name in enumerate(legend)]
+    return Chart(id, title, caption, x, y, _inline(drawn, id, title, " ".join(f"{each}." for each in said)), named)
+
+
+def _svg(height: float, whole: Callable[[Any], None]) -> str:
+    return drawn_svg(
         (WIDTH, height),
         whole,
         svg__fonttype="none",
@@ -203,8 +215,6 @@ def _chart(
         grid__color=GRID,
         savefig__transparent=True,
     )
-    named = [(name, at) for at, name in enumerate(legend)]
-    return Chart(id, title, caption, x, y, _inline(drawn, id, title, " ".join(f"{each}." for each in said)), named)
 
 
 def _inline(svg: str, id: str, title: str, said: str) -> Markup:

@@ -40,9 +40,9 @@ def between(figure: Figure, decimals: int = 1) -> str:
 def ahead(figure: Figure, of: str) -> str:
     """What a paired difference of accuracies allows to say."""
     if figure["low"] > 0:
-        return f"ahead of {of} by {points(figure)} points"
+        return f"ahead of {of} ({points(figure)} points)"
     if figure["high"] < 0:
-        return f"behind {of} by {points(figure)} points"
+        return f"behind {of} ({points(figure)} points)"
     return f"not told apart from {of} ({points(figure)} points)"
 
 

@@ -48,10 +48,15 @@ def _reward_model(run: Run) -> Markup:
         f"; {' and '.join(sentences)}." if sentences else ". Guessing has 50."
     )
     rows = [[what, percent(found), f"{found['n']:,}"] for what, found in lines]
+    heads = ["test or scorer", "percent (95% interval)", "prompts"]
     sure = f"Intervals are 95%, over prompts. {ONE_SEED}"
     return joined(
         figure(f"{first['value']:.1f}%", "of comparisons in the right order", verdict),
-        table("Against what: accuracy in percent", ["test or scorer", "percent (95% interval)", "prompts"], rows),
+        table(
+            "Against what: accuracy on every test, and what trivial scorers get",
+            ["test or scorer", "percent (95% interval)", "prompts"],
+            rows,
+        ),
         facts([("How sure", sure), cost]),
     )
 

@@ -20,7 +20,7 @@ def funnel(run: Run) -> Section | None:
     shares = {step["step"]: {fate: 100 * step[fate] / step["in"] for fate in _seen(steps)} for step in steps}
     chart = stacked(
         "funnel",
-        "What became of the records",
+        "Kept and lost in every step",
         "Every record that came into a step, in percent. Quarantined are those whose answers nobody could read; failed "
         "are those that no answer came for.",
         shares,
@@ -34,7 +34,8 @@ def funnel(run: Run) -> Section | None:
     html = joined(
         paragraph(_ends(run, steps)), charts([chart]), table("Steps with drops and reasons", heads, rows, texts=3)
     )
-    return Section("funnel", "From prompts to pairs", html)
+    title = "From prompts to pairs" if run.pairs else "What became of the records"
+    return Section("funnel", title, html)
 
 
 def _seen(steps: list[dict[str, Any]]) -> list[str]:
