@@ -231,7 +231,7 @@ def _inline(svg: str, id: str, title: str, said: str) -> Markup:
     head = Markup(
         '<svg role="img" viewBox="{}" aria-labelledby="{}-title {}-desc"><title id="{}-title">{}</title>'
         '<desc id="{}-desc">{}</desc>'
-    ).format(box[1] if box else "", id, id, id, title, id, said)
+    ).format(box[1] if box else "", id, id, id, shown(title), id, shown(said))
     return head + Markup(re.sub(r"\n\s*", "\n", svg[start:]))
 
 

@@ -52,11 +52,7 @@ def _reward_model(run: Run) -> Markup:
     sure = f"Intervals are 95%, over prompts. {ONE_SEED}"
     return joined(
         figure(f"{first['value']:.1f}%", "of comparisons in the right order", verdict),
-        table(
-            "Against what: accuracy on every test, and what trivial scorers get",
-            ["test or scorer", "percent (95% interval)", "prompts"],
-            rows,
-        ),
+        table("Against what: accuracy on every test, and what trivial scorers get", heads, rows),
         facts([("How sure", sure), cost]),
     )
 
