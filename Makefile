@@ -15,6 +15,7 @@ demo: .venv/installed
 	$(BIN)/reward-distiller demo --seed $(SEED)
 
 test: .venv/installed
+	tests/report/install_chromium.sh
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: .venv/installed

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from reward_distiller.cli.options import AsJson, Overrides, show
+from reward_distiller.cli.report import report_at_end
 from reward_distiller.config import AnyRun, Comparison, load_comparison
 from reward_distiller.recipes import compare as recipe
 from reward_distiller.recipes.comparison_table import table
@@ -34,6 +35,7 @@ def compare(
         return _show_dry_run(Store(comparison.store_path), comparison, as_json)
     results = recipe.compare(comparison, parts_of)
     show(results, f"{table(results)}\nresults: {Path(comparison.output) / 'results.json'}", as_json)
+    report_at_end(comparison.output)
 
 
 def _show_dry_run(store: Store, comparison: Comparison, as_json: bool) -> None:

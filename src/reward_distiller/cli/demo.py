@@ -10,6 +10,7 @@ import typer
 
 from reward_distiller.cli.compare import parts_of
 from reward_distiller.cli.options import Overrides
+from reward_distiller.cli.report import report_at_end
 from reward_distiller.config import load_comparison
 from reward_distiller.recipes import demo as recipe
 
@@ -24,3 +25,4 @@ def demo(
     with resources.as_file(resources.files("reward_distiller.testbed")) as folder:
         comparison = load_comparison(folder / "demo-compare.yaml", own)
         typer.echo(recipe.demo(comparison, parts_of))
+    report_at_end(output)

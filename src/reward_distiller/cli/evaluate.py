@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from reward_distiller.cli.options import AsJson, show
+from reward_distiller.cli.report import report_at_end
 from reward_distiller.config import World, load_config
 from reward_distiller.errors import ConfigError
 from reward_distiller.evaluate.benchmarks import BENCHMARKS, benchmark_named
@@ -99,6 +100,7 @@ def evaluate(
             training=training_prompts(trained_on) if trained_on else None,
         )
     show(results, f"{table(results, details=False)}\nall figures: {folder / 'results.json'}", as_json)
+    report_at_end(folder)
 
 
 def ratings(

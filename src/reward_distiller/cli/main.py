@@ -32,6 +32,7 @@ class Commands(LazyCommands):
         "Judge it": {
             "evaluate": Command(f"{HERE}.evaluate:evaluate", "a reward model on benchmarks, with intervals"),
             "policy": Command(f"{HERE}.policy:app", "figures of policies, by judges and by lm-eval"),
+            "report": Command(f"{HERE}.report:report", "a run's folder as one page to look at"),
             "ratings": Command(f"{HERE}.evaluate:ratings", "what people said of responses, and if they agree"),
         },
         "Use it": {

@@ -10,6 +10,7 @@ import typer
 from reward_distiller.cli.compare import parts_of
 from reward_distiller.cli.evaluate import options_of
 from reward_distiller.cli.options import AsJson, Overrides, show, show_folder
+from reward_distiller.cli.report import report_at_end
 from reward_distiller.config import World, load_rl_config
 from reward_distiller.evaluate.policy import POLICY_BENCHMARKS, policy_benchmark_named
 from reward_distiller.evaluate.policy.responses import read_responses
@@ -105,6 +106,7 @@ def best_of_n(
     settings = load_rl_config(config, overrides or [])
     results = recipe.best_of_n(settings, parts_of(settings), samples)
     show(results, recipe.table(results), as_json)
+    report_at_end(settings.output)
 
 
 @app.command("lm-eval")

@@ -8,6 +8,7 @@ import typer
 
 from reward_distiller.cli.compare import parts_of
 from reward_distiller.cli.options import AsJson, Overrides, show
+from reward_distiller.cli.report import report_at_end
 from reward_distiller.config import load_rl_config
 from reward_distiller.recipes.policy import emit_for, run_policy
 from reward_distiller.rl.emit import ENGINES
@@ -32,6 +33,7 @@ def rl(
         return show(files, "\n".join(files), as_json)
     results = run_policy(settings, parts_of(settings))
     show(results, f"{_table(results)}\npolicy: {results['model']}", as_json)
+    report_at_end(settings.output)
 
 
 def _table(results: dict[str, Any]) -> str:

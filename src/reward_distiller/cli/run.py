@@ -9,6 +9,7 @@ import typer
 from reward_distiller.cli.compare import parts_of
 from reward_distiller.cli.estimates import estimate_table, estimates_json
 from reward_distiller.cli.options import AsJson, ConfigFile, Overrides, show
+from reward_distiller.cli.report import report_at_end
 from reward_distiller.config import Config, DataAndRewards, RLConfig, load_config, load_run
 from reward_distiller.errors import ConfigError
 from reward_distiller.recipes import data_and_rewards
@@ -42,6 +43,7 @@ def run(config: ConfigFile, overrides: Overrides = None, dry_run: DryRun = False
     else:
         text = f"{results['counts']['responses']} labeled responses: {settings.output}/responses.jsonl"
     show(results, text, as_json)
+    report_at_end(settings.output)
 
 
 def construct(
@@ -85,6 +87,7 @@ def train(
     if not results:  # a process that helped the main one of a launch
         return
     show(results, _summary(results), as_json)
+    report_at_end(settings.output)
 
 
 def _summary(results: dict[str, Any]) -> str:

@@ -26,6 +26,15 @@ def accuracy(pairs: Sequence[Pair], score: PairScorer, *, tie: float = 0.0) -> F
     return percent(means, [len(v) for v in by_prompt.values()])
 
 
+def accuracy_difference(pairs: Sequence[Pair], score: PairScorer, other: PairScorer) -> Figure:
+    """The accuracy of one scorer less that of another on the same pairs, in points, resampled over prompts."""
+    by_prompt: dict[str, list[float]] = defaultdict(list)
+    for pair in pairs:
+        (w, l), (w_other, l_other) = score(pair), other(pair)
+        by_prompt[pair.prompt.id].append(float(w > l) - float(w_other > l_other))
+    return percent([sum(v) / len(v) for v in by_prompt.values()], [len(v) for v in by_prompt.values()])
+
+
 def by_rewards(pairs: Sequence[Pair], score_rows: RowScorer) -> PairScorer:
     """A scorer of pairs that looks up rewards computed for all of them at once."""
     rewards = dict(

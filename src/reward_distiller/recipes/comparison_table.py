@@ -21,23 +21,34 @@ NONE = "–"
 
 def table(results: dict[str, Any]) -> str:
     """Means with 95% intervals, differences to the first arm, pairs, calls and times; trivial scorers; notes."""
+    pairs = pair_rows(results)
+    lines = [*_markdown(arm_rows(results)), "", *([*_markdown(pairs), ""] if pairs else [])]
+    return "\n".join([*lines, " ".join(notes(results)), ""])
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = ["| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows]
+    lines.insert(1, "|---|" + "---:|" * (len(rows[0]) - 1))
+    return lines
+
+
+def arm_rows(results: dict[str, Any]) -> list[list[str]]:
+    """The table's cells: the heads, a row for each arm, and one for each trivial scorer."""
     arms = results["arms"]
     columns = [*_figures(results), *_differences(results), *_costs(arms)]
     rows = [["", *(head for head, _ in columns)]]
-    rows += [[_text(name), *(cells[name] for _, cells in columns)] for name in arms]
+    rows += [[name, *(cells[name] for _, cells in columns)] for name in arms]
     if HELD_OUT in results["columns"]:
         place = 1 + results["columns"].index(HELD_OUT)
         for scorer, name in TRIVIAL.items():
             for cell, names in _distinct(arms, scorer):
-                full = name if len(names) == len(arms) else f"{name} ({', '.join(map(_text, names))})"
+                full = name if len(names) == len(arms) else f"{name} ({', '.join(names)})"
                 rows.append([full, *(cell if i == place else NONE for i in range(1, len(rows[0])))])
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    lines.insert(1, "|---|" + "---:|" * (len(rows[0]) - 1))
-    return "\n".join([*lines, "", *_pairs_table(results), " ".join(_notes(results)), ""])
+    return rows
 
 
-def _pairs_table(results: dict[str, Any]) -> list[str]:
-    """The differences of the pairs that the comparison names, in all columns."""
+def pair_rows(results: dict[str, Any]) -> list[list[str]]:
+    """The differences of the pairs that the comparison names, in all columns, under their heads."""
     pairs = results.get("pairs") or []
     if not pairs:
         return []
@@ -47,10 +58,8 @@ def _pairs_table(results: dict[str, Any]) -> list[str]:
         found = pair["difference"]
         d = found.get(compared)
         cells = [_interval(found.get(metric), sign="+") for metric in results["columns"]]
-        rows.append([_text(f"{pair['arm']} − {pair['against']}"), *cells, _p(d and d["p"]), _p(d and d["p_holm"])])
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    lines.insert(1, "|---|" + "---:|" * (len(rows[0]) - 1))
-    return [*lines, ""]
+        rows.append([f"{pair['arm']} − {pair['against']}", *cells, p_value(d and d["p"]), p_value(d and d["p_holm"])])
+    return rows
 
 
 Column = tuple[str, dict[str, str]]  # head, and arm -> cell
@@ -68,14 +77,14 @@ def _differences(results: dict[str, Any]) -> list[Column]:
     found = {name: arm["difference"].get(results["compare_on"]) for name, arm in results["arms"].items()}
     if not any(found.values()):
         return []
-    first = _text(next(iter(found)))
+    first = next(iter(found))
     head = f"{title(results['compare_on'])} − {first}"
     columns = [
         (head, {name: _interval(d, sign="+") for name, d in found.items()}),
-        ("p", {name: _p(d and d["p"]) for name, d in found.items()}),
+        ("p", {name: p_value(d and d["p"]) for name, d in found.items()}),
     ]
     if sum(d is not None and d["p"] is not None for d in found.values()) > 1:
-        columns.append(("p (Holm)", {name: _p(d and d["p_holm"]) for name, d in found.items()}))
+        columns.append(("p (Holm)", {name: p_value(d and d["p_holm"]) for name, d in found.items()}))
     return columns
 
 
@@ -118,7 +127,7 @@ def _calls(arms: dict[str, Any], of_step: Any) -> dict[str, str]:
             for names in (("calls",), ("input_tokens", "output_tokens"))
         )
         unknown = any(row.get("without_usage") for rows in spent for row in rows)
-        cells[name] = f"{calls:,.0f} ({'at least ' if unknown else ''}{_short(tokens)})" if calls else NONE
+        cells[name] = f"{calls:,.0f} ({'at least ' if unknown else ''}{short(tokens)})" if calls else NONE
     return cells
 
 
@@ -127,7 +136,8 @@ def _median(values: Iterable[float | None]) -> float | None:
     return median(known) if known else None
 
 
-def _short(count: float) -> str:
+def short(count: float) -> str:
+    """A count in three digits or so."""
     for size, unit in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if count >= size:
             return f"{count / size:.1f} {unit}"
@@ -156,14 +166,10 @@ def _interval(figure: dict[str, Any] | None, sign: str = "") -> str:
     return f"{mean} [{figure['low']:{sign}.1f}, {figure['high']:{sign}.1f}]"
 
 
-def _p(p: float | None) -> str:
+def p_value(p: float | None) -> str:
     if p is None:
         return NONE
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def _text(name: str) -> str:
-    return name.replace("|", r"\|")
 
 
 def _distinct(arms: dict[str, Any], scorer: str) -> list[tuple[str, list[str]]]:
@@ -175,7 +181,7 @@ def _distinct(arms: dict[str, Any], scorer: str) -> list[tuple[str, list[str]]]:
     return list(found.items())
 
 
-def _notes(results: dict[str, Any]) -> list[str]:
+def notes(results: dict[str, Any]) -> list[str]:
     """What the figures are, and what a reader must know of the arms to compare them."""
     arms, seeds = results["arms"], results["seeds"]
     if len(seeds) > 1:
@@ -199,7 +205,7 @@ def _notes(results: dict[str, Any]) -> list[str]:
         lines.append("Not all arms have the same held-out pairs; differences are given where they do.")
     recorded = [name for name, arm in arms.items() if arm.get("teacher", "") is None]
     if recorded:
-        named = "all arms" if len(recorded) == len(arms) else ", ".join(map(_text, recorded))
+        named = "all arms" if len(recorded) == len(arms) else ", ".join(recorded)
         lines.append(f"Recorded teacher (scores read from the data set, no calls): {named}.")
     return lines
 

@@ -1,7 +1,7 @@
 """Recipe `evaluate`: a scorer's figures on benchmarks, with intervals, and what else a careful reader asks of it.
 
-The folder holds results.json, table.md, answers/BENCHMARK.jsonl, and what was listed on the way (contamination.jsonl,
-a judge's quarantine.jsonl). Knows neither what a scorer nor what a benchmark is made of.
+The folder holds results.json, table.md, environment.json, answers/BENCHMARK.jsonl, and what was listed on the way
+(contamination.jsonl, a judge's quarantine.jsonl). Knows neither what a scorer nor what a benchmark is made of.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from reward_distiller.evaluate.verdicts import metrics as verdict_metrics
 from reward_distiller.files import locked, remove_partial, write_json, write_rows, write_text
 from reward_distiller.recipes.answering import Loaded, answers_of
 from reward_distiller.recipes.audits import bias_audits, calibrations, contaminations
+from reward_distiller.recipes.environment import write_environment
 from reward_distiller.recipes.evaluation_table import table
 
 
@@ -60,6 +61,7 @@ def evaluate(
         results["cost"] = [*_cost_of(scorer), *_cost_of(against)]
         if quarantine := getattr(scorer, "quarantine", None):
             write_rows(output / "quarantine.jsonl", quarantine)
+        write_environment(output)
         write_text(output / "table.md", table(results))
         write_json(output / "results.json", results)
     return results

@@ -9,7 +9,7 @@ def table(results: dict[str, Any], *, details: bool = True) -> str:
     """`details` are the figures with a dot in their names, parts of the others. A judge's own are always shown."""
     parts: list[str] = []
     for name, found in results["benchmarks"].items():
-        parts += [f"## {name}", "", *_figures(found, details), "", _rows(found["rows"])]
+        parts += [f"## {name}", "", *_figures(found, details), "", rows_line(found["rows"])]
         parts += [f"Note: {note}." for note in found["notes"]]
         parts.append("")
     for name, found in results.get("calibration", {}).items():
@@ -53,7 +53,8 @@ def _figures(found: dict[str, Any], details: bool) -> list[str]:
     return lines
 
 
-def _rows(rows: dict[str, Any]) -> str:
+def rows_line(rows: dict[str, Any]) -> str:
+    """What became of a benchmark's rows, in one line."""
     parts = [f"{rows['in']:,} rows: {rows['kept']:,} used, in {rows['examples']:,} examples"]
     parts += [f"{count:,} {reason}" for reason, count in rows["reasons"].get("dropped", {}).items()]
     parts += [f"{count:,} without an answer ({reason})" for reason, count in rows["no_answer"].items()]

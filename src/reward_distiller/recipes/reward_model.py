@@ -1,13 +1,14 @@
 """Recipe `reward_model`: construct pairs, train, evaluate (system one, with any method).
 
-A run folder holds config.yaml, pairs.jsonl, balance.json, quarantine.jsonl, training.jsonl, model/, results.json and,
-where the config names benchmarks, evaluation/. None of them holds a time or a path of the machine, so two runs can be
-compared byte by byte. Running again goes on from the ledger; a model whose inputs are the same is not trained again.
+A run folder holds config.yaml, environment.json, pairs.jsonl, balance.json, quarantine.jsonl, training.jsonl, model/,
+results.json and, where the config names benchmarks, evaluation/. None of them holds a time or a path of the machine, so
+two runs can be compared byte by byte. Running again goes on from the ledger; a model whose inputs are the same is not
+trained again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +17,7 @@ from typing import Any
 
 from reward_distiller.balance import Balance
 from reward_distiller.config import ChatModel, Config, parse_config
-from reward_distiller.console import say, track
+from reward_distiller.console import say
 from reward_distiller.construct.estimate import StepEstimate, estimate
 from reward_distiller.construct.labeled_responses import LabeledResponse, load_responses, pairs_within, singles
 from reward_distiller.construct.load import load_pairs, load_prompts
@@ -25,8 +26,6 @@ from reward_distiller.construct.pipeline import Construction, split_prompts
 from reward_distiller.errors import ConfigError, NeedsCritique, TrainingError
 from reward_distiller.evaluate.benchmarks import benchmark_named
 from reward_distiller.evaluate.contamination import text_of
-from reward_distiller.evaluate.pair_accuracy import accuracy, by_rewards, longer, source_model
-from reward_distiller.evaluate.style_matrix import style_accuracy
 from reward_distiller.files import write_json, write_rows, write_text
 from reward_distiller.methods import method_named
 from reward_distiller.model.chat import ChatFormat
@@ -38,13 +37,14 @@ from reward_distiller.recipes.card import model_card
 from reward_distiller.recipes.critics import TeacherCritic, teacher_critic
 from reward_distiller.recipes.distributions import keep_distributions
 from reward_distiller.recipes.evaluation import evaluate
+from reward_distiller.recipes.held_out import figures_on_testbed, held_out_figures
 from reward_distiller.recipes.made import make
 from reward_distiller.recipes.parts import Parts
 from reward_distiller.recipes.run_folder import run_folder
 from reward_distiller.recipes.scorers import ModelScorer
 from reward_distiller.recipes.store import store_of
 from reward_distiller.recipes.training import DISTRIBUTIONS, asks_for_chances, check_training, student_chat, train_into
-from reward_distiller.records import Pair, Prompt, content_id
+from reward_distiller.records import Pair, Prompt
 from reward_distiller.rows import rows_of
 from reward_distiller.teacher.endpoint import check_environment
 from reward_distiller.teacher.engine import Engine, open_engine
@@ -293,18 +293,22 @@ def evaluate_run(
             max_length=config.evaluation.max_length or config.training.max_length,
             critic=critic,
         )
+        audits: dict[str, Any] = {}
         if held_out:
-            results["held_out"] = _held_out(model, training, held_out)
+            results |= held_out_figures(model, training, held_out)
+            audits |= results.pop("bias_audit", {})
         if config.evaluation.testbed_prompts:
             items = parts.style_items(config.evaluation.testbed_prompts, config.evaluation.testbed_tasks)
-            figures = style_accuracy(items, partial(_rewards, model))
-            results["testbed"] = {name: figure.as_dict() for name, figure in figures.items()}
+            results |= figures_on_testbed(model, items)
+            audits |= results.pop("bias_audit")
         if tests:
             scorer = ModelScorer(model, str(folder / "model"))
             prompts = {pair.prompt.id: text_of(pair.prompt) for pair in training}
             found = evaluate(scorer, tests, folder / "evaluation", training=list(prompts.items()))
             results |= {name: benchmark["metrics"] for name, benchmark in found["benchmarks"].items()}
             results["contamination"] = found["contamination"]["benchmarks"]
+        if audits:
+            results["bias_audit"] = audits
         return results, critic.cost() if critic else []
 
 
@@ -334,41 +338,3 @@ def _check_critiques(config: Config, pairs: list[Pair]) -> None:
             raise NeedsCritique(
                 f"pair {pair.id}: method {config.method} reads critiques, and it has not both. Add them"
             )
-
-
-def _held_out(model: RewardModel, training: list[Pair], held_out: list[Pair]) -> dict[str, Any]:
-    """Accuracy on prompts never trained on, of the model and of scorers that read nothing."""
-    reads_teacher = model.need is not None and model.need.source == "teacher"
-    given = {p.id: (p.chosen_critique or "", p.rejected_critique or "") if reads_teacher else None for p in held_out}
-
-    def fitting(pairs: list[Pair]) -> list[Pair]:
-        return [p for p in pairs if model.fits(p.prompt.as_dicts(), (p.chosen, p.rejected), given[p.id])]
-
-    short = fitting(held_out)
-    rows = [(p.prompt.as_dicts(), (p.chosen, p.rejected)) for p in short]
-    critiques = model.critiques(rows, [given[p.id] for p in short] if model.need else None)
-    if critiques is not None:  # its own make some too long that had room alone
-        given.update({p.id: (w, l) for p, (w, l) in zip(short, critiques, strict=True)})
-        short = fitting(short)
-        critiques = [list(given[p.id] or ()) for p in short]
-    results: dict[str, Any] = {"too_long": len(held_out) - len(short), "pairs": content_id(sorted(p.id for p in short))}
-    if short:
-        by_model = source_model(training)
-        scorers = {
-            "accuracy": by_rewards(short, partial(_rewards, model, critiques=critiques)),
-            "longer_response": longer,
-        }
-        scorers |= {"source_model": by_model} if by_model else {}
-        results |= {name: accuracy(short, scorer).as_dict() for name, scorer in scorers.items()}
-    return results
-
-
-def _rewards(
-    model: RewardModel,
-    rows: Sequence[tuple[Prompt, Sequence[str]]],
-    critiques: Sequence[Sequence[str]] | None = None,
-) -> list[list[float]]:
-    asked = [(prompt.as_dicts(), responses) for prompt, responses in rows]
-    known = model.critiques(asked) if critiques is None else critiques
-    with track("score", sum(len(responses) for _, responses in rows)) as advance:
-        return model.score_rows(asked, advance, known)
