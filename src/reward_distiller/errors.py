@@ -144,6 +144,12 @@ class ProblemsFound(RewardDistillerError):
     exit_code = 16
 
 
+class PublishError(RewardDistillerError):
+    """What cannot be published: a run without an end, a file with a secret, a refusal by the Hub."""
+
+    exit_code = 17
+
+
 class RunFailed(RewardDistillerError):
     """One of the runs that a command started; it ends with that run's exit code."""
 

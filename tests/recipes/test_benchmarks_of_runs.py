@@ -9,7 +9,7 @@ from micro import cli, micro_config, run_bytes, write_config
 from reward_distiller.config import parse_config
 from reward_distiller.errors import BenchmarkError, ConfigError
 from reward_distiller.files import write_rows
-from reward_distiller.recipes.card import evaluation_section
+from reward_distiller.recipes.cards.reward_model_card import evaluation_section
 from reward_distiller.recipes.comparison_figures import run_entry, shown_metrics
 from reward_distiller.recipes.reward_model import run
 from reward_distiller.recipes.store import Store

@@ -38,6 +38,7 @@ class Commands(LazyCommands):
         "Use it": {
             "score": Command(f"{HERE}.score:score", "add rewards to rows of prompts and responses"),
             "serve": Command(f"{HERE}.serve:serve", "rewards over HTTP, in vLLM's, OpenRLHF's and our format"),
+            "push": Command(f"{HERE}.push:push", "publish a run's model and pairs, with cards, on the Hub"),
             "rl": Command(f"{HERE}.rl:rl", "train a policy by SFT, GRPO, DAPO or PPO"),
         },
         "Look after": {

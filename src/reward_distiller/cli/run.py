@@ -14,7 +14,7 @@ from reward_distiller.config import Config, DataAndRewards, RLConfig, load_confi
 from reward_distiller.errors import ConfigError
 from reward_distiller.recipes import data_and_rewards
 from reward_distiller.recipes import reward_model as recipe
-from reward_distiller.recipes.card import evaluation_section
+from reward_distiller.recipes.cards.reward_model_card import evaluation_section
 from reward_distiller.recipes.ray_workers import on_ray
 from reward_distiller.recipes.run_folder import run_folder
 from reward_distiller.recipes.sharded import construct_sharded

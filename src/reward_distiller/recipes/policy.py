@@ -24,12 +24,13 @@ from reward_distiller.console import say
 from reward_distiller.construct.pseudo_rewards import JUDGE
 from reward_distiller.errors import ConfigError, TrainingError
 from reward_distiller.evaluate.statistics import mean_figure
-from reward_distiller.files import fingerprint, write_json, write_rows
+from reward_distiller.files import fingerprint, write_json, write_rows, write_text
 from reward_distiller.model.loading import device_of
 from reward_distiller.model.reward_model import RewardModel
 from reward_distiller.model.trainer import exact
 from reward_distiller.model.training_log import check_trackers, open_log
 from reward_distiller.processes import processes
+from reward_distiller.recipes.cards.policy_card import policy_card
 from reward_distiller.recipes.labeling import form_of, labeler_of, labels_term
 from reward_distiller.recipes.made import make
 from reward_distiller.recipes.parts import Parts, RowKind
@@ -74,6 +75,8 @@ def run_policy(config: RLConfig, parts: Parts) -> dict[str, Any]:
         with exact(config.optimization.threads):
             facts = _train(folder, opened)
             results = _evaluate(folder, opened, facts) | {"cost": opened.cost()}
+        card = policy_card(config, results, [task.prompt.id for task in opened.data.tasks])
+        write_text(folder / "model" / "README.md", card)
         write_json(folder / "results.json", results)
         return results
 

@@ -1,9 +1,9 @@
 """Recipe `reward_model`: construct pairs, train, evaluate (system one, with any method).
 
-A run folder holds config.yaml, environment.json, pairs.jsonl, balance.json, quarantine.jsonl, training.jsonl, model/,
-results.json and, where the config names benchmarks, evaluation/. None of them holds a time or a path of the machine, so
-two runs can be compared byte by byte. Running again goes on from the ledger; a model whose inputs are the same is not
-trained again.
+A run folder holds config.yaml, environment.json, pairs.jsonl, data_card.md, balance.json, quarantine.jsonl,
+training.jsonl, model/, results.json, held_out.jsonl and, where the config names benchmarks, evaluation/. None of them
+holds a time or a path of the machine, so two runs can be compared byte by byte. Running again goes on from the ledger;
+a model whose inputs are the same is not trained again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from reward_distiller.model.loading import device_of
 from reward_distiller.model.reward_model import RewardModel
 from reward_distiller.processes import is_main, processes
 from reward_distiller.recipes.answering import Loaded, load_all
-from reward_distiller.recipes.card import model_card
+from reward_distiller.recipes.cards.data_card import data_card
+from reward_distiller.recipes.cards.reward_model_card import reward_model_card
 from reward_distiller.recipes.critics import TeacherCritic, teacher_critic
 from reward_distiller.recipes.distributions import keep_distributions
 from reward_distiller.recipes.evaluation import evaluate
@@ -146,7 +147,8 @@ def _train_and_evaluate(
     results, cost = evaluate_run(folder, config, parts, training, held_out, tests)
     results |= {"pairs_held_out": len(held_out), "training": facts, "cost": [*made.cost, *cost]}
     method = method_named(config.method).describe(config)
-    write_text(folder / "model" / "README.md", model_card(config, method, results, made.balances))
+    card = reward_model_card(config, method, results, made.balances, training)
+    write_text(folder / "model" / "README.md", card)
     write_json(folder / "results.json", results)
     return results
 
@@ -195,7 +197,7 @@ def construct_into(folder: Path, config: Config, parts: Parts, *, offline: bool 
             _write_balances(folder, construction.balances)
         engine.say_calls()
         cost = engine.cost()
-    return _written(folder, Constructed(pairs, construction.balances, cost))
+    return _written(folder, config, Constructed(pairs, construction.balances, cost))
 
 
 def _constructed_of_responses(folder: Path, config: Config, inputs: Inputs) -> Constructed:
@@ -207,13 +209,14 @@ def _constructed_of_responses(folder: Path, config: Config, inputs: Inputs) -> C
     balances = [inputs.balance, balance]
     _write_balances(folder, balances)
     one_by_one = method_named(config.method).stages(config)[-1].reading.singles
-    return _written(folder, Constructed(pairs, balances, [], singles(inputs.responses) if one_by_one else []))
+    return _written(folder, config, Constructed(pairs, balances, [], singles(inputs.responses) if one_by_one else []))
 
 
-def _written(folder: Path, made: Constructed) -> Constructed:
+def _written(folder: Path, config: Config, made: Constructed) -> Constructed:
     if not made.pairs:
         raise TrainingError(f"no pair came out. {folder / 'balance.json'} says what became of each record")
     write_pairs(folder / "pairs.jsonl", made.pairs)
+    write_text(folder / "data_card.md", data_card(config, made.pairs, made.balances, made.cost))
     return made
 
 
