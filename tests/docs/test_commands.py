@@ -70,6 +70,8 @@ def test_commands_parse(path: Path) -> None:
     for arguments in calls_of(path):
         try:
             parse(arguments)
+        except typer.Exit:  # --help and the like end there
+            continue
         except USAGE_ERROR as error:
             pytest.fail(f"reward-distiller {shlex.join(arguments)}: {error.format_message()}")
 
