@@ -112,7 +112,7 @@ def test_what_is_too_long_has_no_rewards_and_says_why(tmp_path: Path) -> None:
     write_pair_rewards(tmp_path, config, model, [*tiny.pairs(2), long])
     last = written(tmp_path)[-1]
     assert last["without"] == pair_rewards.TOO_LONG
-    assert "chosen" not in last
+    assert last["chosen"] is None
     assert long.id not in [row["id"] for row in written(tmp_path, "token_values")]
 
 

@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -48,6 +49,14 @@ class Reader(HTMLParser):
 
 def read(folder: Path) -> Reader:
     return Reader(write_report(folder).read_text("utf-8"))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_browser() -> Iterator[None]:
+    """The pair browser has tests of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(report_page, "MAKERS", tuple(m for m in report_page.MAKERS if m.__name__ != "_browser"))
+        yield
 
 
 @pytest.fixture(scope="module")

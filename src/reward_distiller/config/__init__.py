@@ -41,7 +41,7 @@ from reward_distiller.config.rl import (
     RewardTerm,
     RLConfig,
 )
-from reward_distiller.config.run import Annotation, Comparison, Config, ScoreMode
+from reward_distiller.config.run import Annotation, Comparison, Config, Report, ScoreMode
 from reward_distiller.config.training import Evaluation, Lora, Scratch, Student, Training
 from reward_distiller.config.whole_run import Made
 
@@ -80,6 +80,7 @@ __all__ = [
     "RMBoost",
     "RMDistiller",
     "Refined",
+    "Report",
     "RewardSource",
     "RewardTerm",
     "Sampling",

@@ -178,7 +178,8 @@ def _rewards(
         if pair.id in rewards:
             row |= {"chosen": rewards[pair.id][0], "rejected": rewards[pair.id][1]}
         else:
-            row["without"] = TOO_LONG if _has_critiques(model, pair) else NO_CRITIQUE
+            reason = TOO_LONG if _has_critiques(model, pair) else NO_CRITIQUE
+            row |= {"chosen": None, "rejected": None, "without": reason}
         rows.append(row)
     return rows
 
