@@ -6,7 +6,9 @@ import pytest
 import yaml
 from micro import cli
 from rl.micro_rl import rl_config
+from typer.testing import CliRunner
 
+from reward_distiller.cli.main import app
 from reward_distiller.config import parse_run
 from reward_distiller.errors import ConfigError
 from reward_distiller.recipes.preview.exchanges import UNKNOWN, Exchange, Shown
@@ -154,3 +156,35 @@ def test_the_command_shows_it_as_text_and_as_json(tmp_path):
     assert "(asked 2 times)\n--- user\nname two fruits but not plum .\n--- no answer: nobody has" in done.stdout
     rows = json.loads(cli("preview", config, "-n", "2", "--json").stdout)
     assert [row["text"] for row in rows if row["step"] == "vote"] == ["not held: not all responses are there"]
+
+
+# -- evaluations ----------------------------------------------------------------------------------------
+
+
+def test_a_judge_of_a_benchmark_is_shown_in_both_orders_and_nothing_is_written(tmp_path):
+    rows = [{"prompt": f"question {n} ?", "chosen": "good", "rejected": "bad"} for n in range(3)]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = ["--benchmark", f"pairs={tmp_path / 'pairs.jsonl'}", "--output", str(tmp_path / "out")]
+    done = CliRunner().invoke(app, ["evaluate", f"judge:j@{NOBODY['base_url']}", *asked, "--preview", "2", "--json"])
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert [row["record"].split(":")[1:] for row in found] == [["0", "1"], ["1", "0"]] * 2
+    assert all(row["source"] == UNKNOWN for row in found)
+    with pytest.raises(ConfigError, match="nobody is asked: baseline:length is no judge"):
+        CliRunner().invoke(app, ["evaluate", "baseline:length", *asked, "--preview", "2"], catch_exceptions=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_judge_of_a_policy_is_shown_with_the_response(tmp_path):
+    reference = [{"idx": n, "instruction": f"question {n}", "output": f"reference {n}"} for n in range(3)]
+    answers = [{"prompt": f"question {n}", "response": f"answer {n}"} for n in range(3)]
+    for name, rows in {"reference": reference, "responses": answers}.items():
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = ["--benchmark", f"alpaca_eval={tmp_path / 'reference.jsonl'}", "--judge", f"j@{NOBODY['base_url']}"]
+    asked += ["--output", str(tmp_path / "out"), "--preview", "2"]
+    done = CliRunner().invoke(app, ["policy", "evaluate", str(tmp_path / "responses.jsonl"), *asked])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.count("=== policy: judge: j, ") == 2
+    assert "answer 1" in done.stdout
+    assert "answer 2" not in done.stdout
+    assert not (tmp_path / "out").exists()
