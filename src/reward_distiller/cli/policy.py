@@ -9,6 +9,7 @@ import typer
 
 from reward_distiller.cli.compare import parts_of
 from reward_distiller.cli.evaluate import options_of
+from reward_distiller.cli.lazy import Described
 from reward_distiller.cli.options import AsJson, Overrides, Preview, show, show_folder
 from reward_distiller.cli.preview import show_seen
 from reward_distiller.cli.report import report_at_end
@@ -25,7 +26,9 @@ from reward_distiller.recipes.preview.judges import preview_policy_evaluation
 from reward_distiller.teacher.judging import FORMATS
 from reward_distiller.testbed.parts import TestbedParts
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Figures of policies' responses, by judges.")
+app = typer.Typer(
+    cls=Described, no_args_is_help=True, rich_markup_mode=None, help="Figures of policies' responses, by judges."
+)
 
 ROWS = "rows {prompt: text or messages, response: text}, maybe id and model"
 PAIRWISE = [name for name, form in FORMATS.items() if form.pairwise]
