@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -53,6 +54,13 @@ class Visit:
     def sideways(self) -> int:
         """By how many pixels the page is wider than its window."""
         return int(self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+    def until(self, condition: str, seconds: float = 5.0) -> None:
+        """Wait until the JavaScript expression is true. The page's own policy forbids playwright's way of waiting."""
+        end = time.monotonic() + seconds
+        while not self.page.evaluate(condition):
+            assert time.monotonic() < end, f"not within {seconds} s: {condition}"
+            time.sleep(0.02)
 
 
 @contextmanager

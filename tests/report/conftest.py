@@ -1,4 +1,4 @@
-"""One Chromium for all tests of the report."""
+"""A Chromium for the tests of a module."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from chromium import launched
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
+    """While it is open playwright runs an event loop in this thread, so nothing else there can: make runs before it."""
     with launched() as browser:
         yield browser

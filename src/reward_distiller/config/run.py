@@ -38,6 +38,13 @@ class Annotation(Section):
         return self
 
 
+class Report(Section):
+    """What is computed for the report alone; nothing else of the run depends on it."""
+
+    pairs: int = Field(20000, ge=0, description="pairs in the report's browser, scored by the trained model; 0: none")
+    token_values: int = Field(500, ge=0, description="of these, with the reward head's values token by token")
+
+
 class Config(WholeRun):
     """One run of recipe `reward_model`."""
 
@@ -72,6 +79,7 @@ class Config(WholeRun):
     student: Student
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
+    report: Report = Report()
     testbed: World = World()
 
     @model_validator(mode="before")

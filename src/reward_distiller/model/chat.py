@@ -37,6 +37,20 @@ class Encoded:
         return len(self.ids)
 
 
+@dataclass(frozen=True)
+class Pieces:
+    """A chat's tokens, and the pieces of text that its response is made of, in order and without gaps.
+
+    Piece i ends before character `ends[i]` of the response, and token `at[i]` is the last one that is part of it.
+    `opening` is the token before the first piece; -1 where there is none.
+    """
+
+    chat: Encoded
+    opening: int
+    at: tuple[int, ...]
+    ends: tuple[int, ...]
+
+
 class ChatFormat:
     """A tokenizer with a chat template, checked for what breaks reward models silently."""
 
@@ -101,6 +115,35 @@ class ChatFormat:
         return Encoded(
             tuple(tokens["input_ids"]), range(first, last + bool(self.suffix)), response_key(messages, response)
         )
+
+    def pieces(self, messages: Messages, response: str) -> Pieces:
+        """The whole chat, as `encode` reads it, and which of its tokens end which piece of the response's text.
+
+        Raises ModelError where the template changes the text beyond cutting white space off its ends.
+        """
+        text = self._render([*messages, {"role": "assistant", "content": response}])
+        opening = self._render(list(messages), generate=True)
+        start, stop = len(opening), len(text) - len(self.suffix)
+        lead = response.find(text[start:stop]) if text.startswith(opening) else -1
+        if lead < 0 or response[:lead].strip() or response[lead + stop - start :].strip():
+            raise ModelError(f"{self.where}: the chat template changes the text of a response")
+        tokens = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        offsets = tokens["offset_mapping"]
+        at: list[int] = []
+        ends: list[int] = []
+        for token, (begin, end) in enumerate(offsets):
+            if end <= start or begin >= stop:
+                continue
+            reached = min(end, stop) - start + lead
+            if ends and reached <= ends[-1]:  # another part of the same character
+                at[-1] = token
+            else:
+                at.append(token)
+                ends.append(reached)
+        if ends:
+            ends[-1] = len(response)
+        opened = sum(end <= start for _, end in offsets)
+        return Pieces(Encoded(tuple(tokens["input_ids"])), opened - 1, tuple(at), tuple(ends))
 
     def _render(self, messages: Messages, generate: bool = False) -> str:
         return str(self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generate))

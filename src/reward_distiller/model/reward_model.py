@@ -12,7 +12,7 @@ import copy
 import queue
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -21,12 +21,13 @@ from reward_distiller.console import say, track
 from reward_distiller.errors import ModelError, NeedsCritique, RewardDistillerError
 from reward_distiller.model.chat import ChatFormat, Encoded, load_chat
 from reward_distiller.model.critiques import Critic, CritiqueNeed, SelfCritic, self_critic, with_critique
-from reward_distiller.model.layout import cut_forests, cut_rows, lay_out
+from reward_distiller.model.layout import Layout, cut_forests, cut_rows, lay_out
 from reward_distiller.model.loading import device_of, kept_lm_head, load_classifier
 from reward_distiller.model.tree_attention import enable_trees, hidden_states
 
 Prompt = str | Sequence[dict[str, str]]
 Given = Sequence[Sequence[str] | None] | None  # critiques of each row's responses; None: the critic's
+T = TypeVar("T")
 SLOTS = 16384  # distinct tokens, or padded ones, in one forward pass
 
 
@@ -204,9 +205,31 @@ class RewardModel:
 
     def score_encoded(self, sequences: Sequence[Encoded], advance: Callable[[], None] = lambda: None) -> list[float]:
         """One reward a sequence, in order. `advance` is called once for each."""
+        return self._in_batches(self._forward, sequences, advance)
+
+    def values_encoded(
+        self, sequences: Sequence[Encoded], advance: Callable[[], None] = lambda: None
+    ) -> list[list[float]]:
+        """What the head says at every token of each sequence, as many values as it has tokens; the last is its reward.
+
+        Raises ModelError for a model whose head is more than one linear layer: it reads at the end only.
+        """
+        if not self.reads_anywhere:
+            raise ModelError(f"{self.chat.where} has a head of its own, which reads whole sequences only")
+        return self._in_batches(self._forward_values, sequences, advance)
+
+    @property
+    def reads_anywhere(self) -> bool:
+        """Whether the head can be read at any token."""
+        return isinstance(getattr(self.classifiers[0], "score", None), nn.Linear)
+
+    def _in_batches(
+        self, forward: Callable[[Any, list[tuple[int, ...]]], list[T]], sequences: Sequence[Encoded], advance: Any
+    ) -> list[T]:
+        """What `forward` makes of a classifier and a batch's ids, for all sequences in order."""
         ids = [s.ids for s in sequences]
         batches = cut_forests(ids, SLOTS) if self.layout == "trees" else cut_rows(ids, SLOTS)
-        values = [0.0] * len(sequences)
+        values: dict[int, T] = {}
         free: queue.SimpleQueue[Any] = queue.SimpleQueue()
         for classifier in self.classifiers:
             free.put(classifier)
@@ -214,25 +237,24 @@ class RewardModel:
         def run(batch: list[int]) -> None:
             classifier = free.get()
             try:
-                rewards = self._forward(classifier, [ids[i] for i in batch])
+                made = forward(classifier, [ids[i] for i in batch])
             finally:
                 free.put(classifier)
-            for at, value in zip(batch, rewards, strict=True):
-                values[at] = value
+            values.update(zip(batch, made, strict=True))
 
         if len(self.classifiers) == 1:  # in this thread: a pool's threads would not have its thread settings
             for batch in batches:
                 run(batch)
                 for _ in batch:
                     advance()
-            return values
-        with ThreadPoolExecutor(len(self.classifiers)) as pool:
-            futures = {pool.submit(run, batch): batch for batch in batches}
-            for future in as_completed(futures):
-                future.result()
-                for _ in futures[future]:
-                    advance()
-        return values
+        else:
+            with ThreadPoolExecutor(len(self.classifiers)) as pool:
+                futures = {pool.submit(run, batch): batch for batch in batches}
+                for future in as_completed(futures):
+                    future.result()
+                    for _ in futures[future]:
+                        advance()
+        return [values[at] for at in range(len(ids))]
 
     def fits(self, prompt: Prompt, responses: Sequence[str], critiques: Sequence[str] | None = None) -> bool:
         """Whether every response is within max_length, with its critique where one is given.
@@ -249,8 +271,7 @@ class RewardModel:
 
     @torch.inference_mode()
     def _forward(self, classifier: Any, sequences: list[tuple[int, ...]]) -> list[float]:
-        pad_id = self.chat.tokenizer.pad_token_id
-        layout = lay_out(sequences, self.layout, 0 if pad_id is None else pad_id).to(classifier.device)
+        layout = self._laid_out(classifier, sequences)
         head = getattr(classifier, "score", None)
         if isinstance(head, nn.Linear):
             end_ND = hidden_states(classifier.base_model, layout)[layout.ends().to(classifier.device)]
@@ -258,6 +279,17 @@ class RewardModel:
         else:  # an encoder, or a head of its own: the model knows where it reads
             reward_N = classifier(input_ids=layout.ids_RL, attention_mask=layout.mask_RL).logits.squeeze(-1)
         return reward_N.float().tolist()
+
+    @torch.inference_mode()
+    def _forward_values(self, classifier: Any, sequences: list[tuple[int, ...]]) -> list[list[float]]:
+        layout = self._laid_out(classifier, sequences)
+        states_ND = hidden_states(classifier.base_model, layout)
+        values_N = nn.functional.linear(states_ND.float(), classifier.score.weight.float()).squeeze(-1).cpu()
+        return [values_N[layout.slots_of(at)].tolist() for at in range(len(sequences))]
+
+    def _laid_out(self, classifier: Any, sequences: list[tuple[int, ...]]) -> Layout:
+        pad_id = self.chat.tokenizer.pad_token_id
+        return lay_out(sequences, self.layout, 0 if pad_id is None else pad_id).to(classifier.device)
 
 
 def _check_count(where: str, critiques: Sequence[str], responses: Sequence[str]) -> None:

@@ -1,9 +1,9 @@
 """Recipe `reward_model`: construct pairs, train, evaluate (system one, with any method).
 
 A run folder holds config.yaml, environment.json, pairs.jsonl, data_card.md, balance.json, quarantine.jsonl,
-training.jsonl, model/, results.json, held_out.jsonl and, where the config names benchmarks, evaluation/. None of them
-holds a time or a path of the machine, so two runs can be compared byte by byte. Running again goes on from the ledger;
-a model whose inputs are the same is not trained again.
+training.jsonl, model/, results.json, held_out.jsonl, pair_rewards.jsonl, token_values.jsonl and, where the config names
+benchmarks, evaluation/. None of them holds a time or a path of the machine, so two runs can be compared byte by byte.
+Running again goes on from the ledger; a model whose inputs are the same is not trained again.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from reward_distiller.recipes.distributions import keep_distributions
 from reward_distiller.recipes.evaluation import evaluate
 from reward_distiller.recipes.held_out import figures_on_testbed, held_out_figures
 from reward_distiller.recipes.made import make
+from reward_distiller.recipes.pair_rewards import write_pair_rewards
 from reward_distiller.recipes.parts import Parts
 from reward_distiller.recipes.run_folder import run_folder
 from reward_distiller.recipes.scorers import ModelScorer
@@ -144,7 +145,7 @@ def _train_and_evaluate(
     facts = train_into(folder, config, parts, chat, training)
     if not is_main():
         return {}
-    results, cost = evaluate_run(folder, config, parts, training, held_out, tests)
+    results, cost = evaluate_run(folder, config, parts, training, held_out, tests, made.pairs)
     results |= {"pairs_held_out": len(held_out), "training": facts, "cost": [*made.cost, *cost]}
     method = method_named(config.method).describe(config)
     card = reward_model_card(config, method, results, made.balances, training)
@@ -283,11 +284,20 @@ def benchmarks_of(config: Config) -> list[Loaded]:
 
 
 def evaluate_run(
-    folder: Path, config: Config, parts: Parts, training: list[Pair], held_out: list[Pair], tests: list[Loaded]
+    folder: Path,
+    config: Config,
+    parts: Parts,
+    training: list[Pair],
+    held_out: list[Pair],
+    tests: list[Loaded],
+    pairs: list[Pair],
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Figures of the saved checkpoint, as its users will load it, beside what trivial scorers get; and their cost."""
+    """Figures of the saved checkpoint, as its users will load it, beside what trivial scorers get; and their cost.
+
+    Of all `pairs` the report shows what the model says.
+    """
     results: dict[str, Any] = {"method": config.method, "seed": config.seed, "model": str(folder / "model")}
-    if not held_out and not config.evaluation.testbed_prompts and not tests:
+    if not held_out and not config.evaluation.testbed_prompts and not tests and not config.report.pairs:
         return results, []
     with _critic(config, parts) as critic:
         model = RewardModel.from_pretrained(
@@ -312,6 +322,7 @@ def evaluate_run(
             results["contamination"] = found["contamination"]["benchmarks"]
         if audits:
             results["bias_audit"] = audits
+        write_pair_rewards(folder, config, model, pairs)
         return results, critic.cost() if critic else []
 
 

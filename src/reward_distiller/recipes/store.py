@@ -49,8 +49,9 @@ Place = tuple[str, ...]
 class Recipe:
     """What the key of a recipe's runs needs to know of its configs.
 
-    `places` are where things are kept, which changes nothing; `inputs` may be local files or folders (a section or
-    value that is not there is passed over); of the sections `alternatives` only the one that `choice` names is read.
+    `places` are where things are kept and what the report shows, which change nothing; `inputs` may be local files or
+    folders (a section or value that is not there is passed over); of the sections `alternatives` only the one that
+    `choice` names is read.
     """
 
     fields: frozenset[str]
@@ -63,7 +64,7 @@ class Recipe:
 RECIPES = {
     "reward_model": Recipe(
         frozenset(Config.model_fields),
-        (("output",), ("ledger",), ("store",), ("testbed", "cache")),
+        (("output",), ("ledger",), ("store",), ("testbed", "cache"), ("report",)),
         (
             ("prompts", "path"),
             ("pairs", "path"),
@@ -199,7 +200,7 @@ def _identity(settings: dict[str, Any]) -> dict[str, Any]:
     settings = copy.deepcopy(settings)
     recipe = RECIPES[settings["recipe"]]
     for *sections, name in recipe.places:
-        _at(settings, tuple(sections)).pop(name)
+        _at(settings, tuple(sections)).pop(name, None)  # an earlier version wrote no `report`
     others = recipe.alternatives - {settings[recipe.choice]} if recipe.choice else ()
     kept = {name: value for name, value in settings.items() if name in recipe.fields and name not in others}
     return dict(_with_identities(kept))

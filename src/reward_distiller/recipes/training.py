@@ -49,6 +49,7 @@ from reward_distiller.recipes.parts import Parts
 from reward_distiller.records import Pair, content_id
 
 DISTRIBUTIONS = "distributions.safetensors"  # of a run whose teacher gives them with its responses
+OWN_CRITIQUES = "own_critiques.jsonl"
 IN_THE_ID = {"prompt", "chosen", "rejected", "source"}  # of a pair: what its id is the hash of
 
 
@@ -87,7 +88,7 @@ def train_into(folder: Path, config: Config, parts: Parts, chat: ChatFormat, pai
     method = method_named(config.method)
     stages = method.stages(config)
     key = _run_key(folder, config, chat, pairs)
-    known = _facts(folder / "model")
+    known = facts_of(folder / "model")
     if known.get("run_key") == key:
         say(f"train: {folder / 'model'} is up to date")
         return known
@@ -125,7 +126,7 @@ def train_into(folder: Path, config: Config, parts: Parts, chat: ChatFormat, pai
     write_json(folder / "timing.json", {"train_seconds": round(sum(d.seconds for d in done), 1)})
     for stage in stages:
         _checkpoints(folder, stage, key).remove()
-    return _facts(folder / "model")  # as a second run will read them
+    return facts_of(folder / "model")  # as a second run will read them
 
 
 @dataclass
@@ -198,8 +199,8 @@ def _with_own_critiques(
 
     None is written about what is too long without one: such a pair is dropped when it is encoded.
     """
-    file = folder / "own_critiques.jsonl"
-    written = _written_critiques(file, key)
+    file = folder / OWN_CRITIQUES
+    written = written_critiques(file, key)
     if written is None:
         turns = {(p.prompt.id, text): p.prompt.as_dicts() for p in pairs for text in (p.chosen, p.rejected)}
         room = [
@@ -220,7 +221,7 @@ def _with_own_critiques(
     ]
 
 
-def _written_critiques(file: Path, key: str) -> dict[str, list[str]] | None:
+def written_critiques(file: Path, key: str) -> dict[str, list[str]] | None:
     """What a run that was cut off has written; None where there is nothing, or nothing of the same inputs."""
     if not file.is_file():
         return None
@@ -311,7 +312,8 @@ def _reward_statistics(
         return reward_statistics(model.score_encoded(sequences))
 
 
-def _facts(model: Path) -> dict[str, Any]:
+def facts_of(model: Path) -> dict[str, Any]:
+    """What a reward model's config.json says of its training; empty where there is none that can be read."""
     try:
         return dict(json.loads((model / "config.json").read_text("utf-8"))["reward_distiller"])
     except (OSError, ValueError, KeyError, TypeError):

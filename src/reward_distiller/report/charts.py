@@ -61,7 +61,8 @@ def curves(
 
     def paint(axis: Any) -> None:
         if diagonal:
-            axis.plot([0, 1], [0, 1], transform=axis.transAxes, color=TEXT, linewidth=0.8, linestyle="--")
+            (at, value), *_ = next(iter(lines.values()))
+            axis.axline((min(at, value),) * 2, slope=1, color=TEXT, linewidth=0.8, linestyle="--")
         for at, (name, points) in enumerate(lines.items()):
             if band := (bands or {}).get(name):
                 axis.fill_between(*zip(*band, strict=True), color=pen(at)["color"], alpha=0.2, linewidth=0)

@@ -9,12 +9,15 @@ from typing import Any
 from reward_distiller.recipes.comparison_table import short
 from reward_distiller.recipes.evaluation_table import interval
 
-UNSHOWN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
+UNSHOWN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 Figure = Mapping[str, Any]  # value, low and high, as results.json holds them
 
 
 def shown(text: str) -> str:
-    """Control characters and halves of characters as the sign for what cannot be shown."""
+    """What cannot be shown as the sign for that: control characters, halves of characters, marks that turn text around.
+
+    A name of someone else's must not reverse our sentence about it.
+    """
     return UNSHOWN.sub("\ufffd", text)
 
 

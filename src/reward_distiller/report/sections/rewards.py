@@ -32,7 +32,9 @@ NOTES = {
 
 
 def rewards(run: Run) -> Section | None:
-    html = joined(charts(_spread(run)), charts(_by_teacher(run)), *_calibrations(run))
+    calibrated = _calibrated(run)
+    drawn = [*_spread(run), *_by_teacher(run), *(reliability(test, c["reliability"]) for test, c in calibrated.items())]
+    html = joined(charts(drawn), *_figures(calibrated))
     return Section("rewards", "What the reward model learned", html) if html else None
 
 
@@ -78,19 +80,18 @@ def _middle_half(values: list[float]) -> tuple[float, float]:
     return low, high
 
 
-def _calibrations(run: Run) -> list[Any]:
+def _calibrated(run: Run) -> dict[str, Any]:
     found = {**(run.results.get("calibration") or {}), **(run.evaluation.get("calibration") or {})}
+    return {test: calibrated for test, calibrated in found.items() if calibrated.get("figures")}
+
+
+def _figures(calibrated: Mapping[str, Any]) -> list[Any]:
     parts = []
-    for test, calibrated in found.items():
-        if not calibrated.get("figures"):
-            continue
-        parts.append(charts([reliability(test, calibrated["reliability"])]))
-        rows = [[name(n), NOTES.get(n, ""), interval(figure)] for n, figure in calibrated["figures"].items()]
+    for test, found in calibrated.items():
+        rows = [[name(n), NOTES.get(n, ""), interval(figure)] for n, figure in found["figures"].items()]
         heads = ["figure", "what it says", "value (95% interval)"]
         parts.append(table(f"Calibration to the teacher: {name(test)}", heads, rows, texts=2))
-        parts.append(
-            paragraph(f"{calibrated['pairs']:,} pairs, {calibrated['ties']:,} of them ties; in {calibrated['unit']}.")
-        )
+        parts.append(paragraph(f"{found['pairs']:,} pairs, {found['ties']:,} of them ties; in {found['unit']}."))
     return parts
 
 
