@@ -5,6 +5,7 @@ Of several processes only the main one speaks.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from reward_distiller.processes import is_main
 
 console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True, quiet=not is_main())
+COLORS = {"red": 31, "yellow": 33}
 PLAIN_EVERY = 15.0  # seconds between two lines of a long step where there is no terminal
+
+
+def without_color() -> None:
+    """For this process and those that it starts."""
+    os.environ["NO_COLOR"] = "1"
+    console.no_color = True
+
+
+def colored(text: str, color: str) -> str:
+    """For stdout: in that colour on a terminal that shows any, unless NO_COLOR is set; plain anywhere else."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb" or not sys.stdout.isatty()
+    return text if plain else f"\x1b[{COLORS[color]}m{text}\x1b[0m"
 
 
 def say(text: str) -> None:

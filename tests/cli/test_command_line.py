@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from helpers import fake, fake_engine
@@ -38,11 +40,55 @@ def completed(*words):
 def test_the_help_fits_a_screen_and_names_all_commands():
     shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"}).output
     lines = shown.splitlines()
-    assert len(lines) <= 40
+    assert len(lines) < 24  # and the shell's prompt behind them
     assert max(map(len, lines)) <= 80
-    listed = [line.split()[0] for line in lines if line.startswith("  ") and line.split() and line.split()[0] in NAMES]
-    assert listed == NAMES
-    assert "Examples: " in shown
+    words = shown.replace(",", "").replace(":", "").split()
+    assert set(NAMES) <= set(words)
+    assert "Example: " in shown
+
+
+def leaves(command, path=()):
+    for name, each in command.commands.items():
+        if hasattr(each, "commands"):
+            yield from leaves(each, (*path, name))
+        else:
+            yield (*path, name), each
+
+
+def test_every_command_has_an_example_of_itself_and_no_list_cuts_a_line_short():
+    root = get_command(app)
+    for path, command in leaves(root):
+        assert f"reward-distiller {' '.join(path)}" in command.help.partition("Example: ")[2], path
+    for name, each in root.commands.items():
+        if hasattr(each, "commands"):
+            shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "80", "TERMINAL_WIDTH": "80"}).output
+            assert "..." not in shown.partition("Commands:")[2]
+
+
+def test_colour_is_for_terminals_and_off_where_it_is_not_wanted(monkeypatch):
+    def terminal(yes):
+        monkeypatch.setattr(console.sys, "stdout", SimpleNamespace(isatty=lambda: yes))
+        found = console.colored("bad", "red")
+        monkeypatch.undo()
+        return found
+
+    for variables, yes, shown in (
+        ({"TERM": "xterm", "NO_COLOR": ""}, True, "\x1b[31mbad\x1b[0m"),
+        ({"TERM": "xterm", "NO_COLOR": ""}, False, "bad"),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, True, "bad"),
+        ({"TERM": "dumb", "NO_COLOR": ""}, True, "bad"),
+    ):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        assert terminal(yes) == shown
+
+
+def test_a_command_line_without_colour_tells_the_processes_that_it_starts(monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "")
+    monkeypatch.setattr(console.console, "no_color", False)
+    assert CliRunner().invoke(app, ["--no-color", "init"]).exit_code == 0
+    assert os.environ["NO_COLOR"] == "1"
+    assert console.console.no_color
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -72,6 +118,19 @@ def test_bash_completes_commands_subcommands_and_options():
     assert completed("ledger", "ex") == ["export"]
     assert "--dry-run" in completed("compare", "--d")
     assert "--version" in completed("--")
+
+
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_have_a_script(shell):
+    """A shell that is here reads it."""
+    command = [os.path.join(os.path.dirname(sys.executable), "reward-distiller")]
+    environment = {**os.environ, "_REWARD_DISTILLER_COMPLETE": f"source_{shell}"}
+    script = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120).stdout
+    assert "complet" in script
+    assert "reward-distiller" in script
+    if shutil.which(shell):
+        read = subprocess.run([shell, "-n"], input=script, capture_output=True, text=True, timeout=60)
+        assert read.returncode == 0, read.stderr
 
 
 def test_json_is_all_that_is_on_stdout_and_is_what_results_json_holds(tmp_path):

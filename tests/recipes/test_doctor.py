@@ -233,9 +233,26 @@ def test_a_policy_needs_a_reward_model_that_is_one(tmp_path):
         "rewards.lm": "problem",
         "rewards.gone": "problem",
         "policy's chat template": "ok",
+        "policy's memory": "ok",
     }
+
+
+def test_a_policy_that_does_not_fit_with_its_reward_model_and_what_it_stands_on(tmp_path):
+    lm, large = saved(tmp_path / "lm", tiny.CHATML), saved(tmp_path / "large", tiny.CHATML)
+    config = json.loads((tmp_path / "large" / "config.json").read_text())
+    size = {"hidden_size": 8192, "num_hidden_layers": 80, "intermediate_size": 28672, "num_attention_heads": 64}
+    (tmp_path / "large" / "config.json").write_text(json.dumps({**config, **size, "head_dim": 128}))
+    rl = {"recipe": "rl", "algorithm": "ppo", "output": str(tmp_path / "run"), "policy": {"model": lm}}
+    rl |= {"prompts": {"testbed": {"count": 2}}, "rewards": {"rule": {"length": 1.0}}}
+    assert levels(check_policy(parse_run(rl)))["policy's memory"] == "ok"
+    rewarded = micro_config(tmp_path, student={"model": large})
+    by_large = parse_run({**rl, "rewards": {"rm": {"made_by": {"run": rewarded}}}})
+    assert levels(check_policy(by_large))["policy's memory"] == "problem"
+    first = {**rl, "policy": {"model": large}}
+    on_large = parse_run({**rl, "policy": {"made_by": {"run": first}}})
+    assert levels(check_policy(on_large))["policy's memory"] == "problem"
 
 
 def test_what_is_tight_is_a_warning():
     need = Memory(2 * GIB, 2 * GIB, 4 * GIB, GIB, 0)
-    assert [fit(need, have * GIB, "cuda").level for have in (9, 12, 20)] == ["problem", "warning", "ok"]
+    assert [fit("memory", need, (have * GIB, "cuda"), "").level for have in (9, 12, 20)] == ["problem", "warning", "ok"]

@@ -9,7 +9,8 @@ from micro import cli, micro_config, write_config
 from reward_distiller.config import parse_config
 from reward_distiller.errors import ConfigError
 from reward_distiller.methods import METHODS
-from reward_distiller.recipes.preview import UNKNOWN, preview
+from reward_distiller.recipes.preview.exchanges import UNKNOWN
+from reward_distiller.recipes.preview.runs import preview
 from reward_distiller.recipes.reward_model import construct_into
 from reward_distiller.testbed.parts import TestbedParts
 from reward_distiller.testbed.server import serve

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from reward_distiller.cli.lazy import Described
 from reward_distiller.config import ChatModel, Config, load_config
 from reward_distiller.errors import ConfigError
 from reward_distiller.teacher import batch_tending
@@ -15,7 +16,7 @@ from reward_distiller.teacher.ledger import Ledger, require_file
 from reward_distiller.teacher.ledger_batches import Batch, batches
 from reward_distiller.teacher.ledger_report import text_table
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(cls=Described, no_args_is_help=True, rich_markup_mode=None)
 
 Run = Annotated[str, typer.Argument(metavar="CONFIG", help="the run's YAML file, such as its config.yaml")]
 
@@ -27,7 +28,10 @@ def batch() -> None:
 
 @app.command("list")
 def list_command(file: Annotated[str, typer.Argument(metavar="LEDGER", help="in a run folder, ledger.sqlite")]) -> None:
-    """Every batch of a ledger: where it is, how many calls it holds, and how it stood when it was last looked at."""
+    """Every batch of a ledger: where it is, how many calls it holds, and how it stood when it was last looked at.
+
+    Example: reward-distiller batch list runs/mine/ledger.sqlite
+    """
     with Ledger.read(file) as ledger:
         typer.echo(_table(batches(ledger)))
 

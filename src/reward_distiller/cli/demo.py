@@ -20,7 +20,10 @@ def demo(
     output: Annotated[str, typer.Option(help="run folder")] = "runs/demo",
     overrides: Overrides = None,
 ) -> None:
-    """Distil on the built-in testbed with Bradley-Terry and with RM-Distiller, and compare them."""
+    """Distil on the built-in testbed with Bradley-Terry and with RM-Distiller, and compare them.
+
+    Example: reward-distiller demo --seed 1
+    """
     own = [f"output={output}", f"seeds=[{seed}]", f"changes={json.dumps(overrides or [])}"]
     with resources.as_file(resources.files("reward_distiller.testbed")) as folder:
         comparison = load_comparison(folder / "demo-compare.yaml", own)

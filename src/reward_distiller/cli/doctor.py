@@ -8,8 +8,11 @@ import typer
 
 from reward_distiller.cli.options import AsJson, Overrides, show
 from reward_distiller.config import load_run
+from reward_distiller.console import colored
 from reward_distiller.errors import ProblemsFound
 from reward_distiller.recipes.doctor.diagnosis import diagnose
+
+COLORS = {"warning": "yellow", "problem": "red"}
 
 
 def doctor(
@@ -25,7 +28,8 @@ def doctor(
     for finding in diagnose(load_run(config, overrides or []) if config else None):
         findings.append(finding)
         if not as_json:
-            typer.echo(finding.line)
+            color = COLORS.get(finding.level)
+            typer.echo(colored(finding.line, color) if color else finding.line)
     if as_json:
         show([finding.as_dict() for finding in findings], "", as_json)
     if problems := sum(finding.level == "problem" for finding in findings):

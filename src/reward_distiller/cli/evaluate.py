@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from reward_distiller.cli.options import AsJson, show
+from reward_distiller.cli.options import AsJson, Preview, show
+from reward_distiller.cli.preview import show_seen
 from reward_distiller.cli.report import report_at_end
 from reward_distiller.config import World, load_config
 from reward_distiller.errors import ConfigError
@@ -23,6 +24,7 @@ from reward_distiller.recipes.audits import training_file_of, training_prompts
 from reward_distiller.recipes.critics import TeacherCritic, teacher_critic
 from reward_distiller.recipes.evaluation_table import table
 from reward_distiller.recipes.judges import JudgeSettings
+from reward_distiller.recipes.preview.judges import preview_evaluation
 from reward_distiller.recipes.scorers import ScorerSettings, open_scorer
 from reward_distiller.teacher.judging import FORMATS
 from reward_distiller.testbed.parts import TestbedParts
@@ -60,6 +62,7 @@ def evaluate(
         str | None, typer.Option(metavar="CONFIG", help="its teacher writes the critiques that the model reads")
     ] = None,
     token_env: Annotated[str | None, typer.Option(help="environment variable with a server's bearer token")] = None,
+    preview: Preview = None,
     as_json: AsJson = False,
 ) -> None:
     """Judge a reward model as its benchmarks do, with an interval on every figure.
@@ -75,6 +78,11 @@ def evaluate(
         if not path:
             raise ConfigError(f"calibration {name}: name its file or folder, {name}=PATH")
     sets = load_all([(benchmark_named(name), path or None) for name, path in asked])
+    parts = TestbedParts(World(), seed=0)
+    if preview:
+        judge = JudgeSettings(judge_format, reasoning, not one_order, endpoint=options_of(judge_options))
+        scorers = [scorer, against] if against else [scorer]
+        return show_seen(preview_evaluation(scorers, judge, sets, folder / "ledger.sqlite", parts, preview), as_json)
     settings = ScorerSettings(
         ledger=folder / "ledger.sqlite",
         judge=JudgeSettings(judge_format, reasoning, not one_order, endpoint=options_of(judge_options)),
@@ -86,7 +94,6 @@ def evaluate(
         critic=_critic(teacher) if teacher else None,
     )
     trained_on = Path(training) if training else training_file_of(scorer)
-    parts = TestbedParts(World(), seed=0)
     with ExitStack() as open_ones:
         opened = open_ones.enter_context(open_scorer(scorer, settings, parts))
         other = open_ones.enter_context(open_scorer(against, settings, parts)) if against else None

@@ -1,5 +1,6 @@
-"""A group of commands, in sections, of which each is imported when it is asked for: neither help nor completion waits
-for torch. Knows no command."""
+"""Groups of commands. Of one in sections each command is imported when it is asked for, so neither help nor completion
+waits for torch, and its help fits a terminal of 24 lines; the others say of each command its whole first sentence.
+Knows no command."""
 
 from __future__ import annotations
 
@@ -25,9 +26,10 @@ Sections = Mapping[str, Mapping[str, Command]]
 
 
 class LazyCommands(typer.core.TyperGroup):
-    """A subclass says its `sections`."""
+    """A subclass says its `sections`; the commands of those in `brief` stand in one line."""
 
     sections: ClassVar[Sections] = {}
+    brief: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, **settings: Any):
         super().__init__(**settings)
@@ -36,13 +38,20 @@ class LazyCommands(typer.core.TyperGroup):
     def list_commands(self, ctx: Any) -> list[str]:
         return list(self.commands)
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        formatter.write_paragraph()
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Usage, what it is, a line for each command behind its section's title, options, and the epilog."""
+        self.format_usage(ctx, formatter)
+        formatter.write(f"{self.help}\n\n")
+        width = max(map(len, self.sections)) + 2
+        names = 2 + max(len(n) for title, part in self.sections.items() if title not in self.brief for n in part)
         for title, section in self.sections.items():
-            formatter.write_heading(title)
-            formatter.indent()
-            formatter.write_dl([(f"{name:<10}", command.about) for name, command in section.items()])
-            formatter.dedent()
+            if title in self.brief:
+                formatter.write(f"{title:<{width}}{', '.join(section)}: {self.brief[title]}\n")
+                continue
+            for at, (name, command) in enumerate(section.items()):
+                formatter.write(f"{'' if at else title:<{width}}{name:<{names}}{command.about}\n")
+        options = ", ".join(each.opts[0] for each in self.get_params(ctx))
+        formatter.write(f"Options: {options}\n{self.epilog}\n")
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         if incomplete.startswith("-"):
@@ -54,6 +63,19 @@ class LazyCommands(typer.core.TyperGroup):
             ]
         listed = [(name, each.about) for section in self.sections.values() for name, each in section.items()]
         return [CompletionItem(name, help=about) for name, about in listed if name.startswith(incomplete)]
+
+
+class Described(typer.core.TyperGroup):
+    """A group whose help cuts no command's line short."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _first_sentence(each.help or "")) for name, each in self.commands.items()])
+
+
+def _first_sentence(text: str) -> str:
+    sentence, _, rest = " ".join(text.split("\n\n")[0].split()).partition(". ")
+    return sentence if rest else sentence.removesuffix(".")
 
 
 class _Imported(Mapping[str, Any]):

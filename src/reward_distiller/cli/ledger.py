@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from reward_distiller.cli.lazy import Described
 from reward_distiller.cli.options import AsJson
 from reward_distiller.cli.options import show as show_results
 from reward_distiller.config import load_config
@@ -19,7 +20,7 @@ from reward_distiller.teacher.ledger_prune import Choice
 from reward_distiller.teacher.ledger_report import prices_of, report
 from reward_distiller.teacher.ledger_schema import VERSION
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(cls=Described, no_args_is_help=True, rich_markup_mode=None)
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="a ledger; in a run folder, ledger.sqlite")]
 
@@ -55,7 +56,10 @@ def show(
     file: File,
     key: Annotated[str, typer.Argument(metavar="KEY", help="a call's key, or enough of its beginning")],
 ) -> None:
-    """One call whole: what was asked, every attempt at it, and the response as it came."""
+    """One call whole: what was asked, every attempt at it, and the response as it came.
+
+    Example: reward-distiller ledger show runs/mine/ledger.sqlite 4f1c
+    """
     with Ledger.read(file) as opened:
         typer.echo(ledger_show.show(opened, key))
 
@@ -65,7 +69,10 @@ def export(
     file: File,
     output: Annotated[str, typer.Argument(metavar="OUT", help="file to write: .jsonl or .jsonl.gz")],
 ) -> None:
-    """A line for each answered call: key, model, step, request, body, usage."""
+    """A line for each answered call: key, model, step, request, body, usage.
+
+    Example: reward-distiller ledger export runs/mine/ledger.sqlite answers.jsonl.gz
+    """
     with Ledger.read(file) as opened:
         count = export_answers(opened, output)
     typer.echo(f"{count} answers: {output}")
@@ -132,7 +139,10 @@ def prune(
 
 @app.command()
 def check(file: File) -> None:
-    """Whether the file is sound, every key is its request's hash, and every answer has its attempt. Changes nothing."""
+    """Whether the file is sound, every key is its request's hash, and every answer has its attempt. Changes nothing.
+
+    Example: reward-distiller ledger check runs/mine/ledger.sqlite
+    """
     with Ledger.read(file) as opened:
         faults = ledger_check.check(opened)
         if faults:
@@ -144,7 +154,10 @@ def check(file: File) -> None:
 
 @app.command()
 def upgrade(file: File) -> None:
-    """Bring a ledger of an older version to this one, and make the file as small as it can be."""
+    """Bring a ledger of an older version to this one, and make the file as small as it can be.
+
+    Example: reward-distiller ledger upgrade runs/mine/ledger.sqlite
+    """
     require_file(file)
     with Ledger.open(file) as opened:
         opened.shrink()

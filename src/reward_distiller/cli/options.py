@@ -12,6 +12,11 @@ ConfigFile = Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file")]
 Overrides = Annotated[list[str] | None, typer.Argument(metavar="[key.sub=value ...]", help="changes to the config")]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON document on stdout, all else on stderr")]
 
+Preview = Annotated[
+    int | None,
+    typer.Option("--preview", metavar="N", min=1, help="only show what a judge would be asked of the first N"),
+]
+
 
 def show(results: Any, text: str, as_json: bool) -> None:
     """On stdout: the results as they stand in results.json, or the text."""

@@ -9,7 +9,9 @@ import typer
 
 from reward_distiller.cli.compare import parts_of
 from reward_distiller.cli.evaluate import options_of
-from reward_distiller.cli.options import AsJson, Overrides, show, show_folder
+from reward_distiller.cli.lazy import Described
+from reward_distiller.cli.options import AsJson, Overrides, Preview, show, show_folder
+from reward_distiller.cli.preview import show_seen
 from reward_distiller.cli.report import report_at_end
 from reward_distiller.config import World, load_rl_config
 from reward_distiller.evaluate.policy import POLICY_BENCHMARKS, policy_benchmark_named
@@ -20,10 +22,13 @@ from reward_distiller.recipes.lm_eval_models import PolicyPlace
 from reward_distiller.recipes.policy_evaluation import PolicyJudge, evaluate_policy, load_tasks
 from reward_distiller.recipes.policy_lm_eval import TASKS, Asked, evaluate_by_lm_eval
 from reward_distiller.recipes.policy_win_rate import compare_policies
+from reward_distiller.recipes.preview.judges import preview_policy_evaluation
 from reward_distiller.teacher.judging import FORMATS
 from reward_distiller.testbed.parts import TestbedParts
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Figures of policies' responses, by judges.")
+app = typer.Typer(
+    cls=Described, no_args_is_help=True, rich_markup_mode=None, help="Figures of policies' responses, by judges."
+)
 
 ROWS = "rows {prompt: text or messages, response: text}, maybe id and model"
 PAIRWISE = [name for name, form in FORMATS.items() if form.pairwise]
@@ -56,6 +61,7 @@ def evaluate(
     upstream_compat: Annotated[
         bool, typer.Option("--upstream-compat", help="read a judge's answers as the benchmark's own scripts do")
     ] = False,
+    preview: Preview = None,
     as_json: AsJson = False,
 ) -> None:
     """A policy's figures on a benchmark, with an interval on each.
@@ -67,7 +73,11 @@ def evaluate(
     chosen = policy_benchmark_named(name)
     asked = PolicyJudge(judge, options_of(judge_options), not no_logprobs, upstream_compat)
     tasks, rows = load_tasks(chosen, path or None), read_responses(responses)
-    evaluate_policy(chosen, tasks, rows, asked, Path(output), TestbedParts(World(), seed=0))
+    parts, folder = TestbedParts(World(), seed=0), Path(output)
+    if preview:
+        ledger = folder / "ledger.sqlite"
+        return show_seen(preview_policy_evaluation(chosen, tasks, rows, asked, ledger, parts, preview), as_json)
+    evaluate_policy(chosen, tasks, rows, asked, folder, parts)
     show_folder(output, as_json)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from reward_distiller.cli.evaluate import options_of
+from reward_distiller.cli.lazy import Described
 from reward_distiller.config import DataSource, World, fill_data_folder
 from reward_distiller.construct.recorded import alpaca_eval_pairs
 from reward_distiller.errors import ConfigError
@@ -18,7 +19,7 @@ from reward_distiller.recipes.label_filter import filter_labels
 from reward_distiller.teacher.endpoint import printable
 from reward_distiller.testbed.parts import TestbedParts
 
-app = typer.Typer(no_args_is_help=True)
+app = typer.Typer(cls=Described, no_args_is_help=True)
 
 
 @app.callback()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -10,16 +11,16 @@ import typer
 
 from reward_distiller.cli.compare import parts_of
 from reward_distiller.cli.options import AsJson, Overrides, show
-from reward_distiller.config import load_config
+from reward_distiller.config import load_run
 from reward_distiller.construct.scoring import Scores
-from reward_distiller.recipes.preview import Exchange
-from reward_distiller.recipes.preview import preview as previewed
+from reward_distiller.recipes.preview.exchanges import Exchange, Seen
+from reward_distiller.recipes.preview.runs import preview as previewed
 from reward_distiller.teacher.endpoint import printable
 from reward_distiller.teacher.parsing import Refinement
 
 
 def preview(
-    config: Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file of a reward model's run")],
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="YAML file of a run of any recipe")],
     overrides: Overrides = None,
     count: Annotated[int, typer.Option("-n", min=1, help="prompts, or pairs, from the first")] = 3,
     ask: Annotated[bool, typer.Option("--ask", help="buy the answers that the ledger lacks, into the ledger")] = False,
@@ -29,19 +30,31 @@ def preview(
 
     Example: reward-distiller preview configs/openai-teacher.yaml -n 1
     """
-    settings = load_config(config, overrides or [])
-    exchanges = previewed(settings, parts_of(settings), count, ask=ask)
-    show([_row(exchange) for exchange in exchanges], "\n".join(map(_text, exchanges)), as_json)
+    settings = load_run(config, overrides or [])
+    show_seen(previewed(settings, parts_of(settings), count, ask=ask), as_json)
 
 
-def _row(exchange: Exchange) -> dict[str, Any]:
-    row = asdict(exchange)
-    return row | {"value": _of(exchange) if exchange.answers and not exchange.reason else None}
+def show_seen(seen: Sequence[Seen], as_json: bool) -> None:
+    show([_row(each) for each in seen], "\n".join(map(_text, seen)), as_json)
 
 
-def _text(exchange: Exchange) -> str:
-    lines = [f"=== {exchange.step}: {exchange.model}, {exchange.record}"]
-    lines.append(json.dumps(exchange.request, ensure_ascii=False))
+def _row(seen: Seen) -> dict[str, Any]:
+    row = asdict(seen)
+    if isinstance(seen, Exchange):
+        row["value"] = _of(seen) if seen.answers and not seen.reason else None
+    return row
+
+
+def _text(seen: Seen) -> str:
+    lines = _lines(seen) if isinstance(seen, Exchange) else [seen.text]
+    about = seen.model if isinstance(seen, Exchange) else seen.about
+    lines.insert(0, f"=== {seen.step}: {', '.join(filter(None, (about, seen.record)))}")
+    return "\n".join(printable(line) for text in lines for line in text.split("\n")) + "\n"
+
+
+def _lines(exchange: Exchange) -> list[str]:
+    times = f" (asked {exchange.times} times)" if exchange.times > 1 else ""
+    lines = [json.dumps(exchange.request, ensure_ascii=False) + times]
     for message in exchange.messages:
         lines += [f"--- {message['role']}", message["content"]]
     if not exchange.answers:
@@ -50,7 +63,7 @@ def _text(exchange: Exchange) -> str:
         lines += [f"--- came back ({exchange.source})", answer]
     if exchange.answers:
         lines += [f"--- cannot be read: {exchange.reason}"] if exchange.reason else ["--- read as", _of(exchange)]
-    return "\n".join(printable(line) for text in lines for line in text.split("\n")) + "\n"
+    return lines
 
 
 def _of(exchange: Exchange) -> str:

@@ -56,7 +56,10 @@ def construct(
     shards: Annotated[int, typer.Option(min=1, help="shares of the prompts, each with a worker of the cluster")] = 8,
     as_json: AsJson = False,
 ) -> None:
-    """Only the first half: prompts (or labeled pairs) to scored preference pairs in OUTPUT/pairs.jsonl."""
+    """Only the first half: prompts (or labeled pairs) to scored preference pairs in OUTPUT/pairs.jsonl.
+
+    Example: reward-distiller construct configs/openai-teacher.yaml --dry-run
+    """
     settings = load_config(config, overrides or [])
     if dry_run:
         return _show_dry_run(settings, as_json)

@@ -28,7 +28,10 @@ def score(
     trust_remote_code: Annotated[bool, typer.Option(help="run code that comes with the model")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Add `rewards` to rows of prompts and responses."""
+    """Add `rewards` to rows of prompts and responses.
+
+    Example: reward-distiller score runs/mine/model --input rows.jsonl --output scored.jsonl
+    """
     settings = load_config(teacher) if teacher else None
     count = score_file(
         model,

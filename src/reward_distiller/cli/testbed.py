@@ -7,12 +7,13 @@ from typing import Annotated
 
 import typer
 
+from reward_distiller.cli.lazy import Described
 from reward_distiller.errors import ConfigError
 from reward_distiller.testbed.batches import FAULTS as BATCH_FAULTS
 from reward_distiller.testbed.faults import FAULTS
 from reward_distiller.testbed.server import serve_forever
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The built-in miniature world.")
+app = typer.Typer(cls=Described, no_args_is_help=True, rich_markup_mode=None, help="The built-in miniature world.")
 
 
 @app.callback()

@@ -113,7 +113,7 @@ def training_memory(shape: Shape, training: Training, lora: Lora | None = None, 
         weights=weights,
         gradients=FP32 * trained,
         optimizer=2 * FP32 * trained,
-        activations=slots(training) * _slot(shape, half, training.gradient_checkpointing),
+        activations=slots(training) * slot_bytes(shape, half, training.gradient_checkpointing),
         lm_head=2 * FP32 * chunk if regularized else 0,
     )
 
@@ -123,7 +123,7 @@ def slots(training: Training) -> int:
     return min(training.tokens_per_batch, training.pairs_per_step * SEQUENCES * training.max_length)
 
 
-def _slot(shape: Shape, half: bool, checkpointed: bool) -> float:
+def slot_bytes(shape: Shape, half: bool, checkpointed: bool) -> float:
     """Bytes that a slot keeps in all layers."""
     size = BF16 if half else FP32
     norms = 6 * shape.hidden * FP32 + (2 * shape.hidden * BF16 if half else 0)

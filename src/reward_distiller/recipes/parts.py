@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from reward_distiller.answers import AnswerFormat
 from reward_distiller.config import ChatModel, TestbedData
@@ -28,6 +28,9 @@ class Parts(Protocol):
         demonstrations with `response`."""
 
     def student(self) -> Path: ...
+
+    def student_tokenizer(self) -> Any:
+        """The student's tokenizer with its chat template, before there are weights."""
 
     def kl_teacher(self) -> Path: ...
 

@@ -51,6 +51,7 @@ from reward_distiller.teacher.endpoint import check_environment
 from reward_distiller.teacher.engine import Engine, open_engine
 from reward_distiller.teacher.ledger_report import bought
 
+LEDGER = "ledger.sqlite"  # of the run folder: what judges were asked
 OVERLONG = "overlong"  # the term that dapo.overlong adds
 ALGORITHMS: dict[str, Callable[[Training], None]] = {"grpo": grpo.train, "dapo": grpo.train, "ppo": ppo.train}
 
@@ -176,7 +177,7 @@ class OpenedRun:
 
     def _labels_term(self, labels: Labels) -> Term:
         if labels.judge is not None and self.engine is None:
-            ledger = Path(self.config.output) / "ledger.sqlite"
+            ledger = Path(self.config.output) / LEDGER
             self.engine = self.stack.enter_context(open_engine(ledger, self.parts.transports))
         return labels_term(labeler_of(labels, Annotation(), self.parts, self.engine))
 

@@ -28,7 +28,7 @@ from reward_distiller.teacher.endpoint import build_request, check_environment
 from reward_distiller.teacher.engine import open_engine
 from reward_distiller.teacher.ledger_report import bought
 from reward_distiller.teacher.prompts import Templates
-from reward_distiller.teacher.questions import Answer
+from reward_distiller.teacher.questions import Answer, Question
 from reward_distiller.teacher.verdicts import KINDS, Verdicts
 
 STEP = "policy: judge"
@@ -90,12 +90,7 @@ def evaluate_policy(
     with locked(output / ".lock", ConfigError), open_engine(output / "ledger.sqlite", parts.transports) as engine:
         remove_partial(output)
         answered = [task for task in tasks if task.id in matched]
-        requests = {task.id: benchmark.request(task, matched[task.id]) for task in answered}
-        questions = [
-            KINDS[r.kind].question(task.id, task.prompt, r.values, r.count, templates, judge.probabilities)
-            for task in answered
-            if isinstance(r := requests[task.id], JudgeRequest)
-        ]
+        requests, questions = questions_of(benchmark, answered, matched, judge, templates)
         answers = Balance(STEP, "responses", 0)
         outcomes = engine.ask_counted(model, STEP, questions, answers)
         engine.say_calls()
@@ -129,6 +124,23 @@ def evaluate_policy(
     write_rows(output / "judgements.jsonl", [each.row(judge.upstream) for each in said])
     write(output, results, answers.check().quarantine, _policy_table(results))
     return results
+
+
+def questions_of(
+    benchmark: PolicyBenchmark,
+    answered: Sequence[Task],
+    matched: Mapping[str, str],
+    judge: PolicyJudge,
+    templates: Templates,
+) -> tuple[dict[str, JudgeRequest | Verdicts], list[Question[Verdicts]]]:
+    """By task what decides about its response, and what the judge is asked; `matched` are responses by task."""
+    requests = {task.id: benchmark.request(task, matched[task.id]) for task in answered}
+    questions = [
+        KINDS[r.kind].question(task.id, task.prompt, r.values, r.count, templates, judge.probabilities)
+        for task in answered
+        if isinstance(r := requests[task.id], JudgeRequest)
+    ]
+    return requests, questions
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,7 @@ def run_pseudo_rewards(config: PseudoRewards, parts: Parts) -> dict[str, Any]:
     with run_folder(config) as folder:
         store = store_of(config)
         make(config, store)
-        queries, balance = _queries(config, parts, store)
+        queries, balance = queries_of(config, parts, store)
         check_judge(config.labels, queries)
         run = _Labeling(folder, config, parts, store, [balance])
         try:
@@ -76,7 +76,7 @@ def check_pseudo_rewards(config: PseudoRewards, parts: Parts) -> None:
     """Find out before anything is made or paid for what would stop the run."""
     _check_settings(config, parts)
     if config.prompts.made_by is None:
-        check_judge(config.labels, _queries(config, parts, store_of(config))[0])
+        check_judge(config.labels, queries_of(config, parts, store_of(config))[0])
 
 
 def _check_settings(config: PseudoRewards, parts: Parts) -> None:
@@ -88,7 +88,8 @@ def _check_settings(config: PseudoRewards, parts: Parts) -> None:
     device_of(config.device)
 
 
-def _queries(config: PseudoRewards, parts: Parts, store: Store) -> tuple[list[Query], Balance]:
+def queries_of(config: PseudoRewards, parts: Parts, store: Store) -> tuple[list[Query], Balance]:
+    """The prompts of the config, and what became of the other rows."""
     source = store.source(config.prompts)
     own = parts.rows(source.testbed) if source.testbed else None
     where, rows = rows_of(source, own, config.seed)

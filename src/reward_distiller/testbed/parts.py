@@ -6,6 +6,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from reward_distiller.config import ChatModel, TestbedData
 from reward_distiller.config import World as WorldConfig
@@ -26,7 +27,7 @@ from reward_distiller.testbed.models import (
     ScriptedTransport,
     reply,
 )
-from reward_distiller.testbed.student import LM_TEACHER, STUDENT, Kind, pretrained
+from reward_distiller.testbed.student import LM_TEACHER, STUDENT, Kind, build_tokenizer, pretrained
 from reward_distiller.testbed.teachers import TEACHER_DEFAULTS
 
 DRAWS = 5  # of two candidates at one prompt, until one is better
@@ -125,6 +126,9 @@ class TestbedParts:
 
     def student(self) -> Path:
         return self._pretrained(STUDENT)
+
+    def student_tokenizer(self) -> Any:
+        return build_tokenizer(self.world)
 
     def kl_teacher(self) -> Path:
         return self._pretrained(LM_TEACHER)

@@ -1,4 +1,4 @@
-"""The models of a run: their chat templates, and whether a student's training fits into memory. Loads no weights.
+"""The models of a run: their chat templates, and whether the training fits into memory. Loads no weights.
 
 Of a model on the Hub the config and the tokenizer are fetched, as any run does first.
 """
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 import transformers
 
-from reward_distiller.config import Config, RewardSource, RLConfig, fill_data_folder
+from reward_distiller.config import AnyRun, Config, RewardSource, RLConfig, fill_data_folder
 from reward_distiller.errors import ModelError, RewardDistillerError
 from reward_distiller.methods import method_named
 from reward_distiller.model.chat import load_tokenizer, read_template
@@ -21,10 +21,19 @@ from reward_distiller.recipes.doctor.findings import Finding, ok, problem, warni
 from reward_distiller.recipes.doctor.machine import available_memory, gib
 from reward_distiller.recipes.doctor.runs import sections
 from reward_distiller.recipes.doctor.template import check_template
-from reward_distiller.recipes.store import TESTBED
+from reward_distiller.recipes.store import TESTBED, store_of
+from reward_distiller.rl.memory import PolicyMemory, policy_memory
 
 OVERHEAD = 2**30  # bytes: the libraries and a GPU's context
 TIGHT = 0.75  # share of the memory from which on an estimate may be wrong by what is left (docs/training.md)
+OF_STUDENT = (
+    "Lower training.tokens_per_batch, set training.gradient_checkpointing or student.lora, or train in several "
+    "processes (docs/training.md)"
+)
+OF_POLICY = (
+    "Lower optimization.rows_per_batch, rollout.prompts_per_step or the lengths of rollout, set "
+    "optimization.gradient_checkpointing, or train elsewhere: rl CONFIG --emit verl (docs/rl.md)"
+)
 
 
 def check_student(run: Config) -> Iterator[Finding]:
@@ -44,28 +53,49 @@ def check_student(run: Config) -> Iterator[Finding]:
 
 
 def check_policy(run: RLConfig) -> Iterator[Finding]:
-    """And the reward models that it is trained with."""
+    """And the reward models that it is trained with. What `made_by` names is as large as what it starts from."""
+    rewards: list[Shape] = []
     for place, source in sections(run, RewardSource):
         if source.model is not None:
-            yield _reward_model(place, source.model)
+            found, config = _reward_model(place, source.model)
+            yield found
+            rewards += [Shape.of(config)] if config is not None else []
+        elif source.made_by is not None:
+            rewards += _shapes_of(store_of(run).made(source.made_by))
     policy = run.policy
-    if policy.model in (None, TESTBED):
-        return
-    plain = {"revision": policy.revision, "trust_remote_code": policy.trust_remote_code}
     try:
-        yield from check_template("policy's chat template", _tokenizer(str(policy.model), policy.chat_template, plain))
+        if policy.model not in (None, TESTBED):
+            plain = {"revision": policy.revision, "trust_remote_code": policy.trust_remote_code}
+            tokenizer = _tokenizer(str(policy.model), policy.chat_template, plain)
+            yield from check_template("policy's chat template", tokenizer)
+        for shape in _shapes_of(run):
+            yield fit("policy's memory", policy_memory(shape, run, rewards), _free(run.optimization.device), OF_POLICY)
     except RewardDistillerError as error:
         yield problem("policy", str(error))
 
 
-def _reward_model(place: str, path: str) -> Finding:
+def _shapes_of(run: AnyRun) -> list[Shape]:
+    """Of the model that a run trains; none where it is the testbed's, which is of no weight."""
+    while isinstance(run, RLConfig) and run.policy.made_by is not None:
+        run = store_of(run).made(run.policy.made_by)
+    if isinstance(run, RLConfig) and run.policy.model not in (None, TESTBED):
+        plain = {"revision": run.policy.revision, "trust_remote_code": run.policy.trust_remote_code}
+        return [Shape.of(_config(str(run.policy.model), plain))]
+    if isinstance(run, Config) and run.student.model not in (None, TESTBED):
+        plain = {"revision": run.student.revision, "trust_remote_code": run.student.trust_remote_code}
+        return [Shape.of(_config(str(run.student.model), plain))]
+    return []
+
+
+def _reward_model(place: str, path: str) -> tuple[Finding, Any]:
+    """And its config, where it is one."""
     try:
         config = _config(path, {})
     except RewardDistillerError as error:
-        return problem(place, str(error), "Distil one first: reward-distiller run CONFIG")
+        return problem(place, str(error), "Distil one first: reward-distiller run CONFIG"), None
     if not is_classifier(config) or config.num_labels != 1:
-        return problem(place, f"{path} is no reward model", "Name a classifier with one label")
-    return ok(place, f"{path} is a reward model")
+        return problem(place, f"{path} is no reward model", "Name a classifier with one label"), None
+    return ok(place, f"{path} is a reward model"), config
 
 
 def _tokenizer(path: str, template: str | None, plain: dict[str, Any]) -> Any:
@@ -83,23 +113,23 @@ def _config(path: str, plain: dict[str, Any]) -> Any:
 
 
 def _fit(run: Config, config: Any) -> Finding:
-    device = device_of(run.training.device)
     stages = method_named(run.method).stages(run)
     regularized = any(stage.objective.regularized for stage in stages)
     need = training_memory(Shape.of(config, run.student.lora), run.training, run.student.lora, regularized=regularized)
-    have = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()
-    return fit(need, have, device.type)
+    return fit("student's memory", need, _free(run.training.device), OF_STUDENT)
 
 
-def fit(need: Memory, have: float, device: str) -> Finding:
+def _free(named: str | None) -> tuple[float, str]:
+    """Free bytes of a device, and its type."""
+    device = device_of(named)
+    return (torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else available_memory()), device.type
+
+
+def fit(check: str, need: Memory | PolicyMemory, free: tuple[float, str], mend: str) -> Finding:
     """What an estimate says beside so many free bytes of a device."""
-    check, total = "student's memory", need.total + OVERHEAD
+    total, (have, device) = need.total + OVERHEAD, free
     parts = ", ".join(f"{name} {gib(size)}" for name, size in vars(need).items())
     found = f"about {gib(total)} of {gib(have)} on {device} in one process ({parts})"
-    mend = (
-        "Lower training.tokens_per_batch, set training.gradient_checkpointing or student.lora, or train in several "
-        "processes (docs/training.md)"
-    )
     if total > have:
         return problem(check, found, mend)
     if total > TIGHT * have:
