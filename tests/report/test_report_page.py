@@ -65,9 +65,9 @@ def test_it_can_be_used_with_the_keyboard_alone(chromium: Any, pages: dict[str, 
         page.locator("nav a", has_text="Bias audit").focus()
         page.keyboard.press("Enter")
         visit.until("Math.abs(document.getElementById('bias').getBoundingClientRect().top) < 40")
-        page.locator("summary").focus()
+        page.locator("summary", has_text="The config as it was resolved").focus()
         page.keyboard.press("Enter")
-        assert page.locator("details pre").is_visible()
+        assert page.locator("details:has-text('The config as it was resolved') pre").is_visible()
         outline = page.evaluate(f"getComputedStyle({active}).outlineStyle")
         assert outline != "none"
 
